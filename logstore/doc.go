@@ -1,0 +1,2 @@
+// Package logstore keeps partition logs on disk.
+package logstore
