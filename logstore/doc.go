@@ -1,2 +1,99 @@
-// Package logstore keeps partition logs on disk.
+// Package logstore keeps partition logs on disk: append, read, flush, recover, truncate, retain.
+//
+// # What it is
+//
+// A [Store] is one data directory of one process. It holds a [Log] per partition: record batches
+// in offset order, exactly as they came over the wire. A log on disk is a log of
+// github.com/tidwall/wal, byte for byte: the stock library opens it and reads every entry. The
+// library's own writer and reader are not used while a log is in service (BenchmarkAppend and
+// BenchmarkRead say why: it copies each byte twice, holds the last segment in memory, syncs under
+// its lock, and its Read is not safe for several readers). We write the last segment and read
+// segments in place; the library truncates logs, and checks and dumps them in tools and tests.
+//
+// It does not know topics by name, settings, leaders, high watermarks (one number in the
+// checkpoint is a hint that it only stores) or the network. Numbers arrive in [Options].
+//
+// # On disk
+//
+//	<data>/meta.properties                    who the directory belongs to, and which logs may be short
+//	<data>/checkpoint                         each partition taken up here: recovery point, log start, hint
+//	<data>/clean-shutdown                     written last at a clean stop, removed at the start
+//	<data>/logs/<topic id>-<partition>/       a log; made by its first append
+//	    00000000000000000001                  segment, named by the index of its first entry
+//	    00000000000000004711                  the last segment: the only one that is written
+//	    next                                  the segment to come, made ahead, empty
+//	    index/00000000000000000001            sidecar of a segment
+//	    epochs                                leader epoch → start offset
+//	    producers                             idempotent producers at the recovery point
+//	    cut-<time>/                           what recovery cut off, kept for people, bounded
+//
+// A segment is entries, nothing else:
+//
+//	+----------------+-----------------------------------------------+----------------+----
+//	| uvarint length | record batch, magic 2                         | uvarint length | ...
+//	+----------------+-----------------------------------------------+----------------+----
+//	                 | base offset 8 | length 4 | leader epoch 4 | magic 1 | CRC-32C 4 | ...
+//
+// The batch is as on the wire; base offset and leader epoch, which lie outside its CRC, are set in
+// place by the leader. A batch has a header of 61 bytes, so a shorter entry, zeros among them, is
+// damage. Entry indexes count entries of this replica; offsets count records and are what replicas
+// agree on. All other files are our own and start with magic, version and CRC-32C (see
+// smallfile.go); they are replaced, never changed in place.
+//
+// # Invariants
+//
+//   - Start ≤ Flushed ≤ End, and Acked is Flushed for a log that flushes before it acknowledges,
+//     End for one that does not.
+//   - Nothing above Acked was ever acknowledged. A byte is below Flushed only after an fdatasync
+//     that was begun after its write returned without error. At a roll the old segment's
+//     fdatasync and the new name's directory fsync come before the flushed end enters the new one.
+//   - The recovery point names bytes that are on disk and still there. A cut below it moves it
+//     down, durably, before it cuts.
+//   - Offsets of entries grow without overlap; leader epochs never fall; entries of one segment
+//     have consecutive indexes and the next segment's name follows them.
+//   - One writer: appends, rolls, truncation and retention of a log hold its lock. Readers hold
+//     none: they work on an immutable list of segments, and a segment that leaves the list stays
+//     readable until its last reader lets go.
+//   - After any error of write, fsync, create or rename the log is poisoned: it answers
+//     [ErrPoisoned] and is opened again only through recovery. No fsync is repeated.
+//
+// # Assumptions
+//
+//   - fdatasync and fsync that return without error have put the bytes, the size and, for a
+//     directory, the names on a disk that keeps them.
+//   - Without them nothing is certain: after a power cut a file may end earlier than it was
+//     written, or in zeros, or in other bytes, and its pages may be there in any subset.
+//   - rename within a directory is atomic. A killed process loses nothing that it wrote.
+//   - A failed fsync may have dropped the pages and marked them clean: reading them back proves
+//     nothing about the disk.
+//   - Bytes that were read back right after the pages were dropped are on disk.
+//   - One process at a time has the directory (flock on it).
+//
+// # Why a crash is safe
+//
+// Append adds bytes only behind the end of the last segment. A crash leaves a prefix of them,
+// zeros, or garbage: recovery reads from the recovery point on what the disk returns (after
+// fdatasync and after dropping the cached pages) and ends the log before the first entry whose
+// length, header, CRC, offset order or epoch order is wrong. All flushed entries lie before it,
+// since they were whole and are on disk; what lies behind it was never flushed. An entry of
+// garbage that passes all this is a CRC-32C collision.
+//
+// Roll makes the old segment durable, then renames `next` to the new name, then syncs the
+// directory. Before the sync a crash may undo the rename: the new segment's entries were not yet
+// flushed, whatever was written. `next` itself is empty until then and is not used again after a
+// start, so its bytes are never taken for entries.
+//
+// Sidecars, epochs and producers describe flushed bytes only, are replaced by rename, and are
+// rebuilt from the entries when they are missing or damaged. A crash between two of them leaves
+// each whole, and each says up to which offset or position it speaks.
+//
+// Truncation lowers the recovery point durably, closes our handles, and has the stock library
+// cut (it writes the shortened last segment beside, renames it to .END, removes the rest). A crash
+// inside leaves .TEMP, .END or .START files, which the next open finishes before anything else.
+//
+// Retention moves the log start durably, then unlinks from the front. A crash between leaves
+// segments that lie wholly below the log start; they go at the next pass.
+//
+// A sealed segment that is missing or damaged below the recovery point is not an end: the log is
+// short, and that is for replication to judge. It is never cut there and served.
 package logstore

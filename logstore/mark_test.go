@@ -202,3 +202,40 @@ func TestMarkFailsWhileWaiting(t *testing.T) {
 		}
 	}
 }
+
+// A single advance that crosses a single Wait is never missed.
+func TestMarkAdvanceCrossesWait(t *testing.T) {
+	const rounds = 20_000
+	var m Mark
+	var turn, back atomic.Int64 // two goroutines meet at each round, and after it
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := int64(1); i <= rounds; i++ {
+			for turn.Load() < i {
+				runtime.Gosched()
+			}
+			m.advance(i)
+			back.Store(i)
+		}
+	})
+	missed := 0
+	for i := int64(1); i <= rounds; i++ {
+		w := &woken{}
+		w.Waiter = Waiter{At: i, Waker: w}
+		turn.Store(i)
+		for range i % 64 { // another place of the crossing each time
+			_ = m.Load()
+		}
+		m.Wait(&w.Waiter)
+		for back.Load() < i {
+			runtime.Gosched()
+		}
+		if w.times.Load() != 1 {
+			missed++
+		}
+	}
+	wg.Wait()
+	if missed > 0 {
+		t.Errorf("%d of %d waiters were missed", missed, rounds)
+	}
+}
