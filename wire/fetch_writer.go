@@ -1,0 +1,174 @@
+package wire
+
+import "encoding/binary"
+
+// FetchPartitionHeader is what a Fetch answer says of one partition before its
+// records.
+type FetchPartitionHeader struct {
+	Index            int32
+	ErrorCode        int16
+	HighWatermark    int64
+	LastStableOffset int64
+	LogStartOffset   int64
+	SizeHint         int // bytes of records that are expected
+}
+
+// NewFetchPartitionHeader returns the defaults of the schema: nothing is known.
+func NewFetchPartitionHeader(index int32) FetchPartitionHeader {
+	return FetchPartitionHeader{Index: index, HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1}
+}
+
+// FetchWriter encodes a Fetch answer around records that are read straight into
+// it. The counts of topics and partitions are known only afterwards: they are
+// written with a fixed width and filled in when the next topic begins.
+type FetchWriter struct {
+	w          writer
+	version    int16
+	topicsAt   int // where the count of topics stands
+	topics     int
+	partsAt    int // where the count of partitions of the last topic stands
+	partitions int
+}
+
+// countWidth is the width of a count that is filled in later. A varint of three
+// bytes holds two million entries; Kafka's decoders accept padded ones.
+const countWidth = 3
+
+// Begin writes what stands before the topics; dst ends with the response header.
+func (f *FetchWriter) Begin(dst []byte, version, errorCode int16, sessionID int32) {
+	*f = FetchWriter{w: writer{p: dst, flexible: version >= 12}, version: version}
+	f.w.i32(0) // throttle time
+	if version >= 7 {
+		f.w.i16(errorCode)
+		f.w.i32(sessionID)
+	}
+	f.topicsAt = f.reserveCount()
+}
+
+func (f *FetchWriter) reserveCount() int {
+	at := len(f.w.p)
+	if f.w.flexible {
+		f.w.p = append(f.w.p, 0, 0, 0)
+	} else {
+		f.w.i32(0)
+	}
+	return at
+}
+
+func (f *FetchWriter) fillCount(at, n int) {
+	if f.w.flexible {
+		putPadded(f.w.p[at:at+countWidth], n+1)
+	} else {
+		binary.BigEndian.PutUint32(f.w.p[at:], uint32(n))
+	}
+}
+
+// putPadded writes v as a varint that fills p.
+func putPadded(p []byte, v int) {
+	for i := range p {
+		p[i] = byte(v)&0x7f | 0x80
+		v >>= 7
+	}
+	p[len(p)-1] &= 0x7f
+}
+
+// Topic begins a topic: by name up to version 12, by id from 13 on.
+func (f *FetchWriter) Topic(name []byte, id [16]byte) {
+	f.endTopic()
+	f.topics++
+	if f.version >= 13 {
+		f.w.p = append(f.w.p, id[:]...)
+	} else {
+		f.w.str(name)
+	}
+	f.partsAt, f.partitions = f.reserveCount(), 0
+}
+
+func (f *FetchWriter) endTopic() {
+	if f.topics > 0 {
+		f.fillCount(f.partsAt, f.partitions)
+		f.w.noTags()
+	}
+}
+
+// Partition writes one partition of the last topic. read appends its records to
+// dst and returns the whole; nil is no records. It returns how many bytes they
+// are. After an error of read nothing of the partition is left in the answer.
+func (f *FetchWriter) Partition(h FetchPartitionHeader, read func(dst []byte) ([]byte, error)) (int, error) {
+	start := len(f.w.p)
+	f.w.i32(h.Index)
+	f.w.i16(h.ErrorCode)
+	f.w.i64(h.HighWatermark)
+	f.w.i64(h.LastStableOffset)
+	if f.version >= 5 {
+		f.w.i64(h.LogStartOffset)
+	}
+	f.w.count(0) // aborted transactions: none, not null
+	if f.version >= 11 {
+		f.w.i32(-1) // preferred read replica
+	}
+	n, err := f.records(h.SizeHint, read)
+	if err != nil {
+		f.w.p = f.w.p[:start]
+		return 0, err
+	}
+	f.w.noTags()
+	f.partitions++
+	return n, nil
+}
+
+// records writes the length and has read put the bytes behind it. The width of
+// the length is guessed from hint; a wrong guess moves the records.
+func (f *FetchWriter) records(hint int, read func([]byte) ([]byte, error)) (int, error) {
+	if read == nil {
+		f.recordsLen(0)
+		return 0, nil
+	}
+	at := len(f.w.p)
+	f.recordsLen(hint)
+	start := len(f.w.p)
+	p, err := read(f.w.p)
+	if err != nil {
+		return 0, err
+	}
+	n := len(p) - start
+	width, want := start-at, 4
+	if f.w.flexible {
+		want = uvarintLen(n + 1)
+	}
+	if want != width {
+		if want > width {
+			p = append(p, make([]byte, want-width)...)
+		}
+		copy(p[at+want:], p[start:start+n])
+	}
+	f.w.p = p[:at]
+	f.recordsLen(n)
+	f.w.p = p[:at+want+n]
+	return n, nil
+}
+
+func uvarintLen(v int) int {
+	n := 1
+	for v >= 0x80 {
+		v >>= 7
+		n++
+	}
+	return n
+}
+
+func (f *FetchWriter) recordsLen(n int) {
+	if f.w.flexible {
+		f.w.uvarint(n + 1)
+	} else {
+		f.w.i32(int32(n))
+	}
+}
+
+// Finish fills in what is open and returns the whole answer.
+func (f *FetchWriter) Finish() []byte {
+	f.endTopic()
+	f.fillCount(f.topicsAt, f.topics)
+	f.w.noTags()
+	return f.w.p
+}

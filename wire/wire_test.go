@@ -1,0 +1,248 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestProduceRequestVersions(t *testing.T) {
+	for v := range int16(14) {
+		req := kmsg.NewPtrProduceRequest()
+		req.Version, req.Acks, req.TimeoutMillis = v, -1, 1234
+		if v >= 3 {
+			req.TransactionID = kmsg.StringPtr("tx")
+		}
+		for i := range 3 {
+			rt := kmsg.NewProduceRequestTopic()
+			rt.Topic, rt.TopicID = fmt.Sprint("topic-", i), [16]byte{byte(i), 1}
+			for j := range 2 {
+				rp := kmsg.NewProduceRequestTopicPartition()
+				rp.Partition, rp.Records = int32(j), bytes.Repeat([]byte{byte(j)}, 200*i)
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			req.Topics = append(req.Topics, rt)
+		}
+		body := req.AppendTo(nil)
+		var got ProduceRequest
+		if err := got.Decode(v, body); err != nil {
+			t.Fatalf("version %d: %v", v, err)
+		}
+		if got.Acks != -1 || got.TimeoutMs != 1234 || len(got.Topics) != 3 || v >= 3 && string(got.TransactionalID) != "tx" {
+			t.Fatalf("version %d: %+v", v, got)
+		}
+		for i, gt := range got.Topics {
+			if v < 13 && string(gt.Name) != req.Topics[i].Topic || v >= 13 && gt.ID != req.Topics[i].TopicID {
+				t.Errorf("version %d: topic %d is %q %x", v, i, gt.Name, gt.ID)
+			}
+			for j, gp := range gt.Partitions {
+				if gp.Index != int32(j) || !bytes.Equal(gp.Records, req.Topics[i].Partitions[j].Records) {
+					t.Errorf("version %d: partition %d-%d differs", v, i, j)
+				}
+			}
+		}
+		for cut := range len(body) - 1 {
+			if err := got.Decode(v, body[:cut]); !errors.Is(err, ErrShort) {
+				t.Fatalf("version %d cut at %d: %v", v, cut, err)
+			}
+		}
+	}
+}
+
+func TestProduceRequestDoesNotAllocate(t *testing.T) {
+	req := kmsg.NewPtrProduceRequest()
+	req.Version = 12
+	rt := kmsg.NewProduceRequestTopic()
+	rt.Topic = "topic"
+	rt.Partitions = []kmsg.ProduceRequestTopicPartition{{Records: make([]byte, 1000)}}
+	req.Topics = append(req.Topics, rt)
+	body := req.AppendTo(nil)
+	var q ProduceRequest
+	var s ProduceResponse
+	var out []byte
+	if n := testing.AllocsPerRun(100, func() {
+		if err := q.Decode(12, body); err != nil {
+			t.Fatal(err)
+		}
+		s.Reset()
+		s.AddTopic(q.Topics[0].Name, q.Topics[0].ID).AddPartition(0).BaseOffset = 7
+		out = s.Append(out[:0], 12)
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func TestProduceResponseVersions(t *testing.T) {
+	for v := range int16(14) {
+		var s ProduceResponse
+		tr := s.AddTopic([]byte("a"), [16]byte{9})
+		tr.AddPartition(0).BaseOffset = 77
+		p := tr.AddPartition(1)
+		p.ErrorCode, p.BaseOffset, p.ErrorMessage = 87, -1, "bad"
+		p.RecordErrors = append(p.RecordErrors, RecordError{3, "no key"})
+		encoded := s.Append(nil, v)
+		if len(encoded) > s.Size() {
+			t.Errorf("version %d: %d bytes, above Size %d", v, len(encoded), s.Size())
+		}
+
+		want := kmsg.NewPtrProduceResponse()
+		want.Version = v
+		wt := kmsg.NewProduceResponseTopic()
+		if v >= 13 {
+			wt.TopicID = [16]byte{9}
+		} else {
+			wt.Topic = "a"
+		}
+		ok, bad := kmsg.NewProduceResponseTopicPartition(), kmsg.NewProduceResponseTopicPartition()
+		ok.BaseOffset = 77
+		bad.Partition, bad.ErrorCode, bad.BaseOffset = 1, 87, -1
+		if v >= 8 {
+			bad.ErrorMessage = kmsg.StringPtr("bad")
+			re := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+			re.RelativeOffset, re.ErrorMessage = 3, kmsg.StringPtr("no key")
+			bad.ErrorRecords = append(bad.ErrorRecords, re)
+		}
+		wt.Partitions = append(wt.Partitions, ok, bad)
+		want.Topics = append(want.Topics, wt)
+		sameResponse(t, v, encoded, want)
+	}
+}
+
+// sameResponse compares an encoded body with what kmsg makes of want.
+func sameResponse(t *testing.T, version int16, encoded []byte, want kmsg.Response) {
+	t.Helper()
+	back, again := kmsg.ResponseForKey(want.Key()), kmsg.ResponseForKey(want.Key())
+	back.SetVersion(version)
+	again.SetVersion(version)
+	if err := back.ReadFrom(encoded); err != nil {
+		t.Fatalf("version %d: kmsg cannot read it: %v", version, err)
+	}
+	if err := again.ReadFrom(want.AppendTo(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(back, again) {
+		t.Errorf("version %d:\n got %+v\nwant %+v", version, back, again)
+	}
+}
+
+func TestFetchRequestVersions(t *testing.T) {
+	for v := int16(4); v <= 18; v++ {
+		req := kmsg.NewPtrFetchRequest()
+		req.Version, req.MaxWaitMillis, req.MinBytes, req.MaxBytes = v, 500, 1, 1<<20
+		req.SessionID, req.SessionEpoch, req.Rack = 5, 6, "r1"
+		req.ReplicaState.ID, req.ReplicaState.Epoch, req.ReplicaID = 3, 44, 3
+		req.ClusterID = kmsg.StringPtr("c")
+		rt := kmsg.NewFetchRequestTopic()
+		rt.Topic, rt.TopicID = "topic", [16]byte{1, 2}
+		rp := kmsg.NewFetchRequestTopicPartition()
+		rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes, rp.LogStartOffset = 4, 99, 1<<19, 7
+		rp.CurrentLeaderEpoch, rp.LastFetchedEpoch = 8, 9
+		rt.Partitions = append(rt.Partitions, rp, rp)
+		req.Topics = append(req.Topics, rt)
+		ft := kmsg.NewFetchRequestForgottenTopic()
+		ft.Topic, ft.TopicID, ft.Partitions = "old", [16]byte{3}, []int32{1, 2}
+		req.ForgottenTopics = append(req.ForgottenTopics, ft)
+		var got FetchRequest
+		if err := got.Decode(v, req.AppendTo(nil)); err != nil {
+			t.Fatalf("version %d: %v", v, err)
+		}
+		if got.ReplicaID != 3 || got.MaxBytes != 1<<20 || got.MinBytes != 1 || len(got.Topics) != 1 {
+			t.Errorf("version %d: %+v", v, got)
+		}
+		if v >= 7 && (got.SessionID != 5 || got.SessionEpoch != 6 || len(got.ForgottenTopics) != 1 || got.ForgottenTopics[0].Partitions[1] != 2) {
+			t.Errorf("version %d: session %+v", v, got)
+		}
+		want := FetchPartition{Index: 4, CurrentLeaderEpoch: -1, FetchOffset: 99, LastFetchedEpoch: -1, LogStartOffset: -1, MaxBytes: 1 << 19}
+		if v >= 5 {
+			want.LogStartOffset = 7
+		}
+		if v >= 9 {
+			want.CurrentLeaderEpoch = 8
+		}
+		if v >= 12 {
+			want.LastFetchedEpoch = 9
+		}
+		if p := got.Topics[0].Partitions[1]; p != want {
+			t.Errorf("version %d: partition %+v, want %+v", v, p, want)
+		}
+	}
+}
+
+func TestFetchResponseVersions(t *testing.T) {
+	for v := int16(4); v <= 18; v++ {
+		for _, size := range []int{0, 1, 126, 127, 128, 20000} {
+			for _, hint := range []int{0, 127, 20000, 1 << 20} {
+				fetchResponse(t, v, size, hint)
+			}
+		}
+	}
+}
+
+func fetchResponse(t *testing.T, v int16, size, hint int) {
+	t.Helper()
+	records := bytes.Repeat([]byte{0xab}, size)
+	var f FetchWriter
+	f.Begin(nil, v, 0, 12)
+	for i := range 2 {
+		f.Topic([]byte{'a' + byte(i)}, [16]byte{byte(i)})
+		for j := range 2 {
+			h := NewFetchPartitionHeader(int32(j))
+			h.HighWatermark, h.LastStableOffset, h.LogStartOffset, h.SizeHint = 10, 10, 2, hint
+			n, err := f.Partition(h, func(dst []byte) ([]byte, error) { return append(dst, records...), nil })
+			if n != size || err != nil {
+				t.Fatal(n, err)
+			}
+		}
+		if _, err := f.Partition(NewFetchPartitionHeader(5), func(dst []byte) ([]byte, error) {
+			return append(dst, 1, 2, 3), errors.New("read")
+		}); err == nil {
+			t.Fatal("the error of a read is lost")
+		}
+	}
+	want := kmsg.NewPtrFetchResponse()
+	want.Version = v
+	if v >= 7 {
+		want.SessionID = 12
+	}
+	for i := range 2 {
+		wt := kmsg.NewFetchResponseTopic()
+		wt.Topic, wt.TopicID = string('a'+rune(i)), [16]byte{byte(i)}
+		for j := range 2 {
+			p := kmsg.NewFetchResponseTopicPartition()
+			p.Partition, p.HighWatermark, p.LastStableOffset = int32(j), 10, 10
+			p.LogStartOffset, p.RecordBatches = 2, records
+			p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+			wt.Partitions = append(wt.Partitions, p)
+		}
+		want.Topics = append(want.Topics, wt)
+	}
+	sameResponse(t, v, f.Finish(), want)
+}
+
+func TestRequestHeader(t *testing.T) {
+	for _, c := range []struct {
+		key, version int16
+		tagged       bool
+	}{{ProduceKey, 8, false}, {ProduceKey, 9, true}, {FetchKey, 11, false}, {FetchKey, 12, true}, {apiVersionsKey, 99, true}} {
+		frame := []byte{byte(c.key >> 8), byte(c.key), byte(c.version >> 8), byte(c.version), 0, 0, 0, 42, 0, 2, 'm', 'e'}
+		if c.tagged {
+			frame = append(frame, 1, 5, 2, 0, 0) // one unknown tag
+		}
+		h, body, err := ParseRequestHeader(append(frame, "body"...))
+		if err != nil || h.CorrelationID != 42 || string(h.ClientID) != "me" || string(body) != "body" {
+			t.Errorf("key %d version %d: %+v, body %q, %v", c.key, c.version, h, body, err)
+		}
+		for cut := range len(frame) {
+			if _, _, err := ParseRequestHeader(frame[:cut]); err == nil {
+				t.Errorf("key %d version %d cut at %d is accepted", c.key, c.version, cut)
+			}
+		}
+	}
+	if _, _, err := ParseRequestHeader([]byte{0x7f, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}); !errors.Is(err, ErrUnknownKey) {
+		t.Errorf("unknown key: %v", err)
+	}
+}
