@@ -46,10 +46,7 @@ type properties struct {
 	Suspects     map[ID]string // single logs that may be short, and why
 }
 
-const (
-	propertiesName = "meta.properties"
-	bootIDPath     = "/proc/sys/kernel/random/boot_id"
-)
+const bootIDPath = "/proc/sys/kernel/random/boot_id"
 
 var propertiesFile = smallKind{magic: "chrkmeta", version: 1}
 

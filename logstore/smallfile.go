@@ -31,6 +31,19 @@ var (
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 )
 
+// Names in the data directory, and in a log's.
+const (
+	propertiesName = "meta.properties"
+	checkpointName = "checkpoint"
+	cleanName      = "clean-shutdown"
+	logsName       = "logs"
+
+	nextName      = "next"
+	indexName     = "index"
+	epochsName    = "epochs"
+	producersName = "producers"
+)
+
 // smallKind is a kind of small file: its magic and the newest version of its body known here.
 type smallKind struct {
 	magic   string // 8 bytes
