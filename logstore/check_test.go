@@ -41,7 +41,7 @@ func stockLog(t *testing.T) (dir string) {
 	return dir
 }
 
-func segmentPath(t *testing.T, dir string, i int) string {
+func nthSegment(t *testing.T, dir string, i int) string {
 	t.Helper()
 	names, err := segmentsIn(dir)
 	mustDo(t, err)
@@ -51,7 +51,7 @@ func segmentPath(t *testing.T, dir string, i int) string {
 	return filepath.Join(dir, segmentFileName(names[i]))
 }
 
-func edit(t *testing.T, path string, change func([]byte) []byte) {
+func edit(t testing.TB, path string, change func([]byte) []byte) {
 	t.Helper()
 	p, err := os.ReadFile(path)
 	mustDo(t, err)
@@ -91,26 +91,26 @@ func TestCheckFindsDamage(t *testing.T) {
 		note    string // part of a note
 	}{
 		{"a flipped record below the recovery point", func(t *testing.T, dir string) {
-			edit(t, segmentPath(t, dir, 0), flip(80))
+			edit(t, nthSegment(t, dir, 0), flip(80))
 		}, "wrong checksum", ""},
 		{"a flipped record in the tail", func(t *testing.T, dir string) {
-			edit(t, segmentPath(t, dir, -1), flip(80))
+			edit(t, nthSegment(t, dir, -1), flip(80))
 		}, "", "wrong checksum"},
 		{"a cut tail", func(t *testing.T, dir string) {
-			edit(t, segmentPath(t, dir, -1), func(p []byte) []byte { return p[:len(p)-3] })
+			edit(t, nthSegment(t, dir, -1), func(p []byte) []byte { return p[:len(p)-3] })
 		}, "", "ends the log here"},
 		{"zeros behind the tail", func(t *testing.T, dir string) {
-			edit(t, segmentPath(t, dir, -1), func(p []byte) []byte { return append(p, make([]byte, 4096)...) })
+			edit(t, nthSegment(t, dir, -1), func(p []byte) []byte { return append(p, make([]byte, 4096)...) })
 		}, "", "4096 bytes of the segment are left"},
 		{"a cut sealed segment", func(t *testing.T, dir string) {
-			edit(t, segmentPath(t, dir, 0), func(p []byte) []byte { return p[:len(p)-3] })
+			edit(t, nthSegment(t, dir, 0), func(p []byte) []byte { return p[:len(p)-3] })
 		}, "no whole entry", ""},
 		{"a missing segment", func(t *testing.T, dir string) {
-			mustDo(t, os.Remove(segmentPath(t, dir, 1)))
+			mustDo(t, os.Remove(nthSegment(t, dir, 1)))
 		}, "is due", ""},
 		{"a truncation that was cut off", func(t *testing.T, dir string) {
-			edit(t, segmentPath(t, dir, 0), func(p []byte) []byte {
-				mustDo(t, os.WriteFile(segmentPath(t, dir, -1)+".END", p, 0o600))
+			edit(t, nthSegment(t, dir, 0), func(p []byte) []byte {
+				mustDo(t, os.WriteFile(nthSegment(t, dir, -1)+".END", p, 0o600))
 				return p
 			})
 		}, "", "cut off"},
@@ -123,7 +123,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		{"a sidecar of another segment", func(t *testing.T, dir string) {
 			mustDo(t, os.Mkdir(filepath.Join(dir, indexName), 0o700))
 			s := &sidecar{LastOffset: 5, Size: 400, Rows: []indexRow{{3, 77, 0}}}
-			mustDo(t, s.write(filepath.Join(dir, indexName, filepath.Base(segmentPath(t, dir, 0)))))
+			mustDo(t, s.write(filepath.Join(dir, indexName, filepath.Base(nthSegment(t, dir, 0)))))
 		}, "", "sidecar"},
 		{"less than at the clean stop", func(t *testing.T, dir string) {
 			id, _ := ParseID(filepath.Base(dir))
@@ -152,7 +152,7 @@ func TestCheckRunning(t *testing.T) {
 	dir := stockLog(t)
 	f, err := lockDirectory(filepath.Join(dir, "..", ".."))
 	mustDo(t, err)
-	edit(t, segmentPath(t, dir, -1), func(p []byte) []byte { return append(p, 0xff, 0x01, 'h', 'a', 'l', 'f') })
+	edit(t, nthSegment(t, dir, -1), func(p []byte) []byte { return append(p, 0xff, 0x01, 'h', 'a', 'l', 'f') })
 	r, err := Check(dir)
 	mustDo(t, err)
 	if !r.Running || !r.OK() || len(r.Notes) > 0 || r.End != 120 {
@@ -170,8 +170,8 @@ func TestCheckRunning(t *testing.T) {
 
 func TestDump(t *testing.T) {
 	dir := stockLog(t)
-	edit(t, segmentPath(t, dir, 0), func(p []byte) []byte { p[80] ^= 1; return p })
-	edit(t, segmentPath(t, dir, -1), func(p []byte) []byte { return p[:len(p)-1] })
+	edit(t, nthSegment(t, dir, 0), func(p []byte) []byte { p[80] ^= 1; return p })
+	edit(t, nthSegment(t, dir, -1), func(p []byte) []byte { return p[:len(p)-1] })
 	var good, bad, tails int
 	next := uint64(1)
 	mustDo(t, Dump(dir, func(e Entry) error {
