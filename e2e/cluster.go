@@ -1,0 +1,277 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// root is the top of the repository.
+func root(t testing.TB) string {
+	t.Helper()
+	wd, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Dir(wd)
+}
+
+// buildDir is where TestMain wants the binary.
+var buildDir string
+
+var build = sync.OnceValues(func() (string, error) {
+	bin := filepath.Join(buildDir, "chronik")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", bin, ".")
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// chronikBin is the built chronik, built once in a test run.
+func chronikBin(t testing.TB) string {
+	t.Helper()
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bin
+}
+
+// NodeConfig says how a node is started. The zero value is a new node on free ports.
+type NodeConfig struct {
+	Dir  string   // data directory; default: a temporary one
+	Args []string // further arguments of chronik start; later ones win
+	Env  []string // further environment
+}
+
+// Node is one broker process with its data directory and ports. They stay the same
+// over restarts, so that clients find it again.
+type Node struct {
+	Dir               string
+	Kafka, HTTP, Etcd string // host:port
+	t                 testing.TB
+	args, env         []string
+	log               string // file; every life appends to it
+	cmd               *exec.Cmd
+	exited            chan struct{} // closed when this life's process is reaped
+}
+
+// NewNode prepares a node that is not started. Its end, and the tail of its log when
+// the test failed, are in t's cleanup.
+func NewNode(t testing.TB, c NodeConfig) *Node {
+	t.Helper()
+	if c.Dir == "" {
+		c.Dir = filepath.Join(t.TempDir(), "data")
+	}
+	p := freePorts(t, 4)
+	n := &Node{
+		Dir: c.Dir, Kafka: p[0], HTTP: p[1], Etcd: p[2],
+		t: t, env: c.Env, log: filepath.Join(t.TempDir(), "log"),
+	}
+	n.args = append([]string{
+		"start", "--data-dir", n.Dir, "--listen", n.Kafka, "--http-listen", n.HTTP,
+		"--etcd-listen", n.Etcd, "--peer-listen", p[3],
+	}, c.Args...)
+	t.Cleanup(n.cleanup)
+	return n
+}
+
+// StartNode starts a new node and waits until it is ready.
+func StartNode(t testing.TB, c NodeConfig) *Node {
+	t.Helper()
+	n := NewNode(t, c)
+	n.Start()
+	n.WaitReady()
+	return n
+}
+
+// Start begins a life of the node and waits for nothing.
+func (n *Node) Start() {
+	n.t.Helper()
+	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(chronikBin(n.t), n.args...)
+	cmd.Env = append(os.Environ(), n.env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		n.t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() {
+		_ = cmd.Wait() // the state is read from cmd.ProcessState
+		close(exited)
+	}()
+	n.cmd, n.exited = cmd, exited
+}
+
+// WaitReady waits until /readyz says so.
+func (n *Node) WaitReady() {
+	n.t.Helper()
+	eventually(n.t, 30*time.Second, func() error {
+		code, text, err := n.Get("/readyz")
+		if err == nil && code != http.StatusOK {
+			err = fmt.Errorf("/readyz: %d %s", code, text)
+		}
+		return n.alive(err)
+	})
+}
+
+// WaitAnswer waits for the first successful ApiVersions and returns the time since from.
+func (n *Node) WaitAnswer(from time.Time) time.Duration {
+	n.t.Helper()
+	for {
+		err := askApiVersions(n.Kafka)
+		took := time.Since(from)
+		if err == nil {
+			return took
+		}
+		if err = n.alive(err); took > 30*time.Second || errors.Is(err, errExited) {
+			n.t.Fatalf("no ApiVersions after %v: %v", took, err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+var errExited = errors.New("the node has exited")
+
+// alive is err, and says so when the process is gone: no use to go on waiting.
+func (n *Node) alive(err error) error {
+	select {
+	case <-n.exited:
+		return fmt.Errorf("%w: %v (%w)", errExited, n.cmd.ProcessState, err)
+	default:
+		return err
+	}
+}
+
+// Get asks the node's HTTP listener.
+func (n *Node) Get(path string) (int, string, error) {
+	client := http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	resp, err := client.Get("http://" + n.HTTP + path)
+	if err != nil {
+		return 0, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, strings.TrimSpace(string(body)), err
+}
+
+// Pid is the process of this life.
+func (n *Node) Pid() int { return n.cmd.Process.Pid }
+
+// Kill9 kills the process and waits until it is gone.
+func (n *Node) Kill9() {
+	n.t.Helper()
+	n.end(syscall.SIGKILL)
+}
+
+// Stop asks the process to end, and returns how long that took.
+func (n *Node) Stop() time.Duration {
+	n.t.Helper()
+	began := time.Now()
+	n.end(syscall.SIGTERM)
+	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
+		n.t.Errorf("exit code %d after SIGTERM", code)
+	}
+	return time.Since(began)
+}
+
+// Restart stops the node in order and starts it again.
+func (n *Node) Restart() {
+	n.t.Helper()
+	n.Stop()
+	n.Start()
+	n.WaitReady()
+}
+
+func (n *Node) end(sig syscall.Signal) {
+	n.t.Helper()
+	if err := n.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		n.t.Fatal(err)
+	}
+	select {
+	case <-n.exited:
+	case <-time.After(30 * time.Second):
+		n.t.Errorf("still running 30 s after %v", sig)
+		_ = n.cmd.Process.Kill() // what counts is the error above
+		<-n.exited
+	}
+}
+
+func (n *Node) cleanup() {
+	if n.cmd != nil {
+		n.end(syscall.SIGKILL)
+	}
+	if n.t.Failed() {
+		n.t.Logf("end of the log of %s:\n%s", n.Kafka, n.Log(8<<10))
+	}
+}
+
+// Log is at most the last max bytes of what the node printed in all its lives.
+func (n *Node) Log(max int) string {
+	b, err := os.ReadFile(n.log)
+	if err != nil {
+		return err.Error()
+	}
+	if len(b) > max {
+		b = b[len(b)-max:]
+		b = b[bytes.IndexByte(b, '\n')+1:]
+	}
+	return string(b)
+}
+
+// freePorts finds ports that nothing uses. They lie below the range of outgoing
+// connections, one of which could else take a node's port while the node is down.
+func freePorts(t testing.TB, n int) []string {
+	t.Helper()
+	var found []string
+	for try := 0; len(found) < n; try++ {
+		if try == 1000 {
+			t.Fatal("no free port found")
+		}
+		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		defer l.Close() // at the end, so that none is found twice
+		found = append(found, addr)
+	}
+	return found
+}
+
+// eventually polls until try succeeds, and fails the test with the last reason when
+// that takes longer than within.
+func eventually(t testing.TB, within time.Duration, try func() error) {
+	t.Helper()
+	deadline := time.Now().Add(within)
+	for {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) || errors.Is(err, errExited) {
+			t.Fatalf("not within %v: %v", within, err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
