@@ -237,7 +237,7 @@ func (d *draft) setTopic(rest string, kv *mvccpb.KeyValue) error {
 	if err != nil {
 		return err
 	}
-	if v.Partitions < 1 || v.Partitions > maxPartitions {
+	if v.Partitions < 1 || v.Partitions > MaxPartitions {
 		return fmt.Errorf("%d partitions", v.Partitions)
 	}
 	t := d.topic(name)

@@ -47,7 +47,7 @@ func splitTopic(rest string) (name string, n int, err error) {
 		return name, -1, nil
 	}
 	n, err = strconv.Atoi(num)
-	if err == nil && (n < 0 || n >= maxPartitions || strconv.Itoa(n) != num) {
+	if err == nil && (n < 0 || n >= MaxPartitions || strconv.Itoa(n) != num) {
 		err = fmt.Errorf("no partition number: %q", num)
 	}
 	return name, n, err

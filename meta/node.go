@@ -20,9 +20,9 @@ type node struct {
 	listen atomic.Pointer[string]
 }
 
-// maxPartitions bounds a topic: it is created in one transaction, which has to
+// MaxPartitions bounds a topic: it is created in one transaction, which has to
 // hold all its partitions.
-const maxPartitions = 10_000
+const MaxPartitions = 10_000
 
 // start returns before etcd has a leader.
 func (n *node) start(cfg Config) error {
@@ -36,7 +36,7 @@ func (n *node) start(cfg Config) error {
 
 	// A single voter needs no time to hear from others.
 	ec.TickMs, ec.ElectionMs = 20, 200
-	ec.MaxTxnOps = maxPartitions + 16
+	ec.MaxTxnOps = MaxPartitions + 16
 	ec.MaxRequestBytes = 16 << 20
 	ec.QuotaBackendBytes = 8 << 30
 	ec.AutoCompactionMode, ec.AutoCompactionRetention = embed.CompactorModePeriodic, "1h"

@@ -25,7 +25,7 @@ var (
 	// ErrNotRegistered means that this broker has no session.
 	ErrNotRegistered = errors.New("this broker is not registered")
 	// ErrTooMany means a topic with more partitions than one transaction holds.
-	ErrTooMany = fmt.Errorf("a topic has at most %d partitions", maxPartitions)
+	ErrTooMany = fmt.Errorf("a topic has at most %d partitions", MaxPartitions)
 )
 
 // transaction is an etcd transaction with a deadline.
@@ -107,7 +107,7 @@ type NewTopic struct {
 // settings in one transaction. ErrExists: there is one of that name. ErrConflict:
 // a leader died meanwhile.
 func (m *Meta) CreateTopic(ctx context.Context, t NewTopic) (int64, error) {
-	if len(t.Replicas) > maxPartitions {
+	if len(t.Replicas) > MaxPartitions {
 		return 0, ErrTooMany
 	}
 	topic, err := json.Marshal(topicValue{
@@ -205,7 +205,7 @@ func (m *Meta) topicKV(ctx context.Context, name string) (int64, topicValue, err
 // AddPartitions adds one partition for each list of replicas to a topic that has
 // had partitions so far.
 func (m *Meta) AddPartitions(ctx context.Context, name string, had int, replicas [][]int32) (int64, error) {
-	if had+len(replicas) > maxPartitions {
+	if had+len(replicas) > MaxPartitions {
 		return 0, ErrTooMany
 	}
 	rev, v, err := m.topicKV(ctx, name)

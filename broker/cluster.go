@@ -1,0 +1,180 @@
+package broker
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chronik/logstore"
+	"chronik/meta"
+)
+
+// Kinds of endpoints that DescribeCluster is asked for.
+const (
+	brokerEndpoints     = 1
+	controllerEndpoints = 2
+)
+
+// notAuthorized stands for "authorized operations were not asked for".
+const notAuthorized = -2147483648
+
+// describeCluster tells the cluster's id, brokers and controller. Not done:
+// controller endpoints (every broker takes admin requests), authorized operations.
+func (b *Broker) describeCluster(_ context.Context, c *conn, req *kmsg.DescribeClusterRequest, resp *kmsg.DescribeClusterResponse) error {
+	resp.EndpointType = brokerEndpoints
+	if req.Version >= 1 && req.EndpointType != brokerEndpoints {
+		err := explain(kerr.UnsupportedEndpointType, "Unsupported endpoint type %d", req.EndpointType)
+		if req.EndpointType == controllerEndpoints {
+			err = explain(kerr.MismatchedEndpointType, "The request was sent to an endpoint of the wrong type.")
+		}
+		resp.ErrorCode, resp.ErrorMessage = errorCode(err), errorMessage(err)
+		return nil
+	}
+	resp.ClusterID, resp.ControllerID = b.snap().Cluster().ID, b.controllerID()
+	resp.ClusterAuthorizedOperations = notAuthorized
+	for _, node := range b.nodes(c) {
+		rb := kmsg.NewDescribeClusterResponseBroker()
+		rb.NodeID, rb.Host, rb.Port, rb.Rack = node.id, node.host, node.port, node.rack
+		resp.Brokers = append(resp.Brokers, rb)
+	}
+	return nil
+}
+
+// describeLogDirs tells the size of the logs of this broker; from version 4 on
+// the space of their disk too.
+func (b *Broker) describeLogDirs(_ context.Context, _ *conn, req *kmsg.DescribeLogDirsRequest, resp *kmsg.DescribeLogDirsResponse) error {
+	d := kmsg.NewDescribeLogDirsResponseDir()
+	dir, err := filepath.Abs(b.cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	d.Dir = dir
+	d.UsableBytes, d.TotalBytes = b.store.Free()
+	for t := range b.snap().Topics() {
+		wanted, some := wantedPartitions(req, t.Name)
+		if !some {
+			continue
+		}
+		dt := kmsg.NewDescribeLogDirsResponseDirTopic()
+		dt.Topic = t.Name
+		for n := range t.Partitions {
+			l := b.store.Log(logstore.ID{Topic: t.ID, Partition: int32(n)})
+			if l == nil || wanted != nil && !slices.Contains(wanted, int32(n)) {
+				continue
+			}
+			dp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
+			dp.Partition, dp.Size = int32(n), l.Size()
+			dt.Partitions = append(dt.Partitions, dp)
+		}
+		if len(dt.Partitions) > 0 {
+			d.Topics = append(d.Topics, dt)
+		}
+	}
+	resp.Dirs = append(resp.Dirs, d)
+	return nil
+}
+
+// wantedPartitions are the partitions of a topic that are asked for, nil for all.
+func wantedPartitions(req *kmsg.DescribeLogDirsRequest, topic string) (wanted []int32, some bool) {
+	if req.Topics == nil {
+		return nil, true
+	}
+	for _, rt := range req.Topics {
+		if rt.Topic == topic {
+			return rt.Partitions, true
+		}
+	}
+	return nil, false
+}
+
+// maxDescribedPartitions bounds one page of DescribeTopicPartitions, whatever is asked for.
+const maxDescribedPartitions = 2000
+
+// describeTopicPartitions tells of topics page by page (KIP-966).
+func (b *Broker) describeTopicPartitions(_ context.Context, _ *conn, req *kmsg.DescribeTopicPartitionsRequest, resp *kmsg.DescribeTopicPartitionsResponse) error {
+	left := min(max(int(req.ResponsePartitionLimit), 1), maxDescribedPartitions)
+	from := int32(0)
+	for _, name := range b.describedTopics(req) {
+		if req.Cursor != nil && name < req.Cursor.Topic {
+			continue
+		}
+		if from = 0; req.Cursor != nil && name == req.Cursor.Topic {
+			from = req.Cursor.Partition
+		}
+		if left <= 0 {
+			resp.NextCursor = &kmsg.DescribeTopicPartitionsResponseNextCursor{Topic: name, Partition: from}
+			return nil
+		}
+		t, next := b.describePage(name, from, left)
+		left -= len(t.Partitions)
+		resp.Topics = append(resp.Topics, t)
+		if next >= 0 {
+			resp.NextCursor = &kmsg.DescribeTopicPartitionsResponseNextCursor{Topic: name, Partition: next}
+			return nil
+		}
+	}
+	return nil
+}
+
+// describedTopics are the names asked for, once each and sorted; all when none is named.
+func (b *Broker) describedTopics(req *kmsg.DescribeTopicPartitionsRequest) []string {
+	var names []string
+	for _, rt := range req.Topics {
+		names = append(names, rt.Topic)
+	}
+	if len(names) == 0 {
+		for t := range b.snap().Topics() {
+			names = append(names, t.Name)
+		}
+	}
+	slices.SortFunc(names, strings.Compare)
+	return slices.Compact(names)
+}
+
+// describePage tells of one topic, at most limit partitions from number from on;
+// next is where it goes on, -1 when that was all.
+func (b *Broker) describePage(name string, from int32, limit int) (rt kmsg.DescribeTopicPartitionsResponseTopic, next int32) {
+	rt = kmsg.NewDescribeTopicPartitionsResponseTopic()
+	rt.Topic, rt.IsInternal, rt.AuthorizedOperations = &name, internalTopic(name), notAuthorized
+	t := b.snap().Topic(name)
+	if t == nil {
+		rt.ErrorCode = kerr.UnknownTopicOrPartition.Code
+		if err := checkTopicName(name); err != nil {
+			rt.ErrorCode = errorCode(err)
+		}
+		return rt, -1
+	}
+	rt.TopicID = t.ID
+	for n := int(max(from, 0)); n < len(t.Partitions); n++ {
+		if len(rt.Partitions) == limit {
+			return rt, int32(n)
+		}
+		rt.Partitions = append(rt.Partitions, b.describePartition(n, t.Partitions[n]))
+	}
+	return rt, -1
+}
+
+func (b *Broker) describePartition(n int, p *meta.Partition) kmsg.DescribeTopicPartitionsResponseTopicPartition {
+	rp := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
+	rp.Partition, rp.LeaderID, rp.LeaderEpoch = int32(n), p.Leader, p.LeaderEpoch
+	rp.Replicas, rp.ISR, rp.EligibleLeaderReplicas, rp.LastKnownELR = p.Replicas, p.ISR, p.ELR, p.LastKnown
+	snap := b.snap()
+	if !led(snap, p) {
+		rp.LeaderID, rp.ErrorCode = -1, kerr.LeaderNotAvailable.Code
+	}
+	for _, id := range p.Replicas {
+		if _, live := snap.Live(id); !live {
+			rp.OfflineReplicas = append(rp.OfflineReplicas, id)
+		}
+	}
+	return rp
+}
+
+// listPartitionReassignments tells that none is under way: partitions do not move yet.
+func (b *Broker) listPartitionReassignments(context.Context, *conn, *kmsg.ListPartitionReassignmentsRequest, *kmsg.ListPartitionReassignmentsResponse) error {
+	return nil
+}

@@ -1,0 +1,304 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"chronik/logstore"
+	"chronik/wire"
+	"chronik/wire/batch"
+)
+
+// firstProduce is the lowest version that is served. 0–2 are advertised, because
+// librdkafka looks for 0 before it compresses, and refused per partition.
+const firstProduce = 3
+
+// flushPatience is how long an answer waits for its flush at least: a client's
+// timeout speaks of other replicas, and may be 0.
+const flushPatience = 30 * time.Second
+
+// stage holds the batches of the produce frames of one read, so that all of a
+// partition's are appended by one write. The batches lie in the read buffer: the
+// stage is committed before that is filled again.
+type stage struct {
+	answers []*produceAnswer
+	parts   []stagedPartition
+}
+
+// stagedPartition is what one partition gets. refs says where the result of each
+// item belongs.
+type stagedPartition struct {
+	p     *partition
+	items []logstore.Item
+	refs  []stageRef
+}
+
+type stageRef struct {
+	answer           *produceAnswer
+	topic, partition int
+}
+
+// produce stages the batches of one frame. It answers per partition; what was
+// not asked for with acks 0 gets no answer, and an error closes the connection.
+// Not done: transactions; a transactional producer is refused.
+func (c *conn) produce(ctx context.Context, h wire.RequestHeader, body []byte) error {
+	req := &c.produceReq
+	if err := req.Decode(h.Version, body); err != nil {
+		return fmt.Errorf("%w: Produce version %d: %w", errRequest, h.Version, err)
+	}
+	a := newProduceAnswer(c, h)
+	refused := refuseProduce(h.Version, req)
+	if refused != nil && req.Acks == 0 {
+		return fmt.Errorf("%w: Produce version %d with acks 0: %w", errRequest, h.Version, refused)
+	}
+	a.acks = req.Acks
+	a.until = c.in.last.Add(max(flushPatience, time.Duration(req.TimeoutMs)*time.Millisecond))
+	for _, rt := range req.Topics {
+		t := c.b.produced(h.Version, &rt)
+		tr := a.addTopic(t, &rt)
+		for i := range rt.Partitions {
+			rp := &rt.Partitions[i]
+			pr := tr.AddPartition(rp.Index)
+			err := refused
+			if err == nil {
+				err = c.stagePartition(t, rp, stageRef{a, len(a.resp.Topics) - 1, i})
+			}
+			fail(pr, err)
+		}
+	}
+	c.staged.answers = append(c.staged.answers, a)
+	return nil
+}
+
+// refuseProduce is the error that holds for every partition of a request.
+func refuseProduce(version int16, req *wire.ProduceRequest) error {
+	switch {
+	case version < firstProduce:
+		return kerr.UnsupportedVersion
+	case req.Acks < -1 || req.Acks > 1:
+		return kerr.InvalidRequiredAcks
+	case req.TransactionalID != nil:
+		return explain(kerr.InvalidTxnState, "transactions are not supported")
+	}
+	return nil
+}
+
+// produced finds the topic of a produce request: by id from version 13 on.
+func (b *Broker) produced(version int16, rt *wire.ProduceTopic) *topic {
+	if version >= 13 {
+		return b.topics.withID(rt.ID)
+	}
+	return b.topics.named(rt.Name)
+}
+
+// stagePartition checks what a client sent for one partition and stages it.
+func (c *conn) stagePartition(t *topic, rp *wire.ProducePartition, ref stageRef) error {
+	if t == nil {
+		if ref.answer.h.Version >= 13 {
+			return kerr.UnknownTopicID
+		}
+		return kerr.UnknownTopicOrPartition
+	}
+	p, err := t.leading(rp.Index)
+	if err != nil {
+		return err
+	}
+	if low, text := c.b.store.DiskLow(); low {
+		return explain(kerr.PolicyViolation, "%s on broker %d", text, c.b.cfg.NodeID)
+	}
+	rules := p.rules.Load()
+	b, err := rules.check(rp.Records, ref.answer.h.Version, c.in.last)
+	if err != nil {
+		return err
+	}
+	sp := c.staged.partition(p)
+	sp.items = append(sp.items, logstore.Item{Batch: b})
+	sp.refs = append(sp.refs, ref)
+	return nil
+}
+
+// partition finds or adds the stage of p. A request names few partitions, and
+// requests that follow each other name the same ones.
+func (s *stage) partition(p *partition) *stagedPartition {
+	for i := range s.parts {
+		if s.parts[i].p == p {
+			return &s.parts[i]
+		}
+	}
+	if len(s.parts) < cap(s.parts) { // reuse the slices of an earlier stage
+		s.parts = s.parts[:len(s.parts)+1]
+	} else {
+		s.parts = append(s.parts, stagedPartition{})
+	}
+	sp := &s.parts[len(s.parts)-1]
+	sp.p, sp.items, sp.refs = p, sp.items[:0], sp.refs[:0]
+	return sp
+}
+
+// commit appends what is staged, one write per partition, and submits the answers.
+func (c *conn) commit(ctx context.Context) error {
+	if len(c.staged.answers) == 0 {
+		return nil
+	}
+	for i := range c.staged.parts {
+		c.staged.parts[i].append(c.b.metrics)
+	}
+	c.staged.parts = c.staged.parts[:0]
+	answers := c.staged.answers
+	defer func() { c.staged.answers = answers[:0] }()
+	for _, a := range answers {
+		if a.acks == 0 {
+			if err := a.failure(); err != nil {
+				return fmt.Errorf("%w: Produce with acks 0: %w", errRequest, err)
+			}
+			continue
+		}
+		a.await()
+		if err := c.submit(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// append writes the items of one partition and notes each one's result and what
+// it has to wait for.
+func (sp *stagedPartition) append(m *metrics) {
+	whole := sp.p.usable()
+	if whole == nil {
+		whole = sp.p.log.Append(sp.p.epoch, sp.items)
+	}
+	start := sp.p.log.Start()
+	for i := range sp.items {
+		item, ref := &sp.items[i], sp.refs[i]
+		pr := &ref.answer.resp.Topics[ref.topic].Partitions[ref.partition]
+		err := item.Err
+		if whole != nil {
+			err = whole
+		}
+		if err != nil && !errors.Is(err, logstore.ErrDuplicate) {
+			fail(pr, err)
+			continue
+		}
+		if err == nil {
+			m.bytesIn.Add(float64(len(item.Batch)))
+			m.recordsIn.Add(float64(item.Batch.NumRecords()))
+		}
+		pr.BaseOffset, pr.LogStartOffset = item.BaseOffset, start
+		if item.Batch.LogAppendTime() {
+			pr.LogAppendTime = item.Batch.MaxTimestamp()
+		}
+		end := item.BaseOffset + int64(item.Batch.LastOffsetDelta()) + 1
+		ref.answer.waits = append(ref.answer.waits, produceWait{
+			Waiter: logstore.Waiter{At: end}, p: sp.p, topic: ref.topic, partition: ref.partition,
+		})
+	}
+}
+
+// fail notes the error of one partition.
+func fail(pr *wire.ProducePartitionResponse, err error) {
+	if err == nil {
+		return
+	}
+	pr.ErrorCode, pr.BaseOffset, pr.LogAppendTime, pr.LogStartOffset = errorCode(err), -1, -1, -1
+	if d, ok := errors.AsType[*recordError](err); ok {
+		pr.RecordErrors = append(pr.RecordErrors, wire.RecordError{Index: d.index, Message: d.text})
+	}
+	if m := errorMessage(err); m != nil {
+		pr.ErrorMessage = *m
+	}
+}
+
+// appendRules are the settings that a produced batch is held against, typed once
+// when they change.
+type appendRules struct {
+	maxMessageBytes int64
+	logAppendTime   bool
+	beforeMaxMs     int64
+	afterMaxMs      int64
+}
+
+// recordError is an error of one record of a batch.
+type recordError struct {
+	kafka *kerr.Error
+	index int32
+	text  string
+}
+
+func (e *recordError) Error() string { return fmt.Sprintf("record %d: %s", e.index, e.text) }
+func (e *recordError) Unwrap() error { return e.kafka }
+
+// check returns the one batch in records if it may be appended, with the log
+// append time set where the topic wants it.
+func (r *appendRules) check(records []byte, version int16, now time.Time) (batch.Batch, error) {
+	if len(records) < batch.HeaderLen {
+		return nil, explain(kerr.InvalidRecord, "%d bytes are no record batch", len(records))
+	}
+	if magic := batch.Batch(records).Magic(); magic != 2 {
+		return nil, explain(kerr.InvalidRecord, "record batch of magic %d; only 2 is served", magic)
+	}
+	b, rest, err := batch.First(records)
+	if err != nil {
+		return nil, err
+	}
+	if len(rest) > 0 {
+		return nil, explain(kerr.InvalidRecord, "more than one record batch for a partition")
+	}
+	if int64(len(b)) > r.maxMessageBytes {
+		return nil, explain(kerr.MessageTooLarge, "record batch of %d bytes, above max.message.bytes=%d", len(b), r.maxMessageBytes)
+	}
+	if err := checkContent(b, version); err != nil {
+		return nil, err
+	}
+	if r.logAppendTime {
+		b.SetLogAppendTime(now.UnixMilli())
+		return b, nil
+	}
+	return b, r.checkTimestamps(b, now.UnixMilli())
+}
+
+// checkContent holds the batch against what no setting changes.
+func checkContent(b batch.Batch, version int16) error {
+	if err := b.Check(); err != nil {
+		return err
+	}
+	switch {
+	case b.IsControl():
+		return explain(kerr.InvalidRecord, "control batches are written by brokers only")
+	case b.IsTransactional():
+		return explain(kerr.InvalidTxnState, "transactions are not supported")
+	case b.Codec() == batch.Zstd && version < 7:
+		return kerr.UnsupportedCompressionType
+	case b.ProducerID() >= 0 && (b.ProducerEpoch() < 0 || b.BaseSequence() < 0):
+		return explain(kerr.InvalidRecord, "producer id %d with epoch %d and sequence %d", b.ProducerID(), b.ProducerEpoch(), b.BaseSequence())
+	}
+	err := b.CheckRecords()
+	if re, ok := errors.AsType[*batch.ErrRecord](err); ok {
+		return &recordError{kerr.InvalidRecord, int32(re.Index), re.Reason}
+	}
+	return err
+}
+
+// checkTimestamps bounds what a producer may claim about the time.
+func (r *appendRules) checkTimestamps(b batch.Batch, now int64) error {
+	switch oldest, newest := b.BaseTimestamp(), b.MaxTimestamp(); {
+	case newest-now > r.afterMaxMs:
+		return explain(kerr.InvalidTimestamp, "timestamp %d is more than message.timestamp.after.max.ms=%d ahead of the broker's clock", newest, r.afterMaxMs)
+	case now-oldest > r.beforeMaxMs && oldest >= 0:
+		return explain(kerr.InvalidTimestamp, "timestamp %d is more than message.timestamp.before.max.ms=%d behind the broker's clock", oldest, r.beforeMaxMs)
+	}
+	return nil
+}
+
+// addTopic begins the answer for one topic. The name outlives the frame.
+func (a *produceAnswer) addTopic(t *topic, rt *wire.ProduceTopic) *wire.ProduceTopicResponse {
+	if t != nil {
+		return a.resp.AddTopic(t.nameBytes, t.id)
+	}
+	return a.resp.AddTopic(bytes.Clone(rt.Name), rt.ID)
+}

@@ -1,0 +1,339 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chronik/meta"
+)
+
+// createTopics creates each topic in one transaction, with its leaders. From
+// version 5 on the answer says with which settings.
+func (b *Broker) createTopics(ctx context.Context, _ *conn, req *kmsg.CreateTopicsRequest, resp *kmsg.CreateTopicsResponse) error {
+	times := map[string]int{}
+	for _, rt := range req.Topics {
+		times[rt.Topic]++
+	}
+	for _, rt := range req.Topics {
+		n := times[rt.Topic]
+		if delete(times, rt.Topic); n == 0 {
+			continue // named before, answered once
+		}
+		t := kmsg.NewCreateTopicsResponseTopic()
+		t.Topic, t.NumPartitions, t.ReplicationFactor = rt.Topic, -1, -1
+		made, err := b.createRequested(ctx, req, &rt, n > 1)
+		if t.ErrorCode, t.ErrorMessage = errorCode(err), errorMessage(err); err == nil {
+			b.describeCreated(&t, made, req.ValidateOnly)
+		}
+		resp.Topics = append(resp.Topics, t)
+	}
+	return nil
+}
+
+// createRequested creates one topic, or only checks whether it could.
+func (b *Broker) createRequested(ctx context.Context, req *kmsg.CreateTopicsRequest, rt *kmsg.CreateTopicsRequestTopic, twice bool) (*meta.NewTopic, error) {
+	if twice {
+		return nil, explain(kerr.InvalidRequest, "Duplicate topic name.")
+	}
+	if err := b.checkNewName(rt.Topic); err != nil {
+		return nil, err
+	}
+	configs, err := newTopicConfigs(rt)
+	if err != nil {
+		return nil, err
+	}
+	replicas, err := b.requestedReplicas(rt)
+	if err != nil {
+		return nil, err
+	}
+	t := meta.NewTopic{Name: rt.Topic, ID: meta.NewID(), Replicas: replicas, Configs: configs}
+	if req.ValidateOnly {
+		return &t, nil
+	}
+	err = b.createTopic(ctx, t)
+	if errors.Is(err, meta.ErrExists) {
+		err = topicExists(rt.Topic)
+	}
+	return &t, err
+}
+
+func topicExists(name string) error {
+	return explain(kerr.TopicAlreadyExists, "Topic '%s' already exists.", name)
+}
+
+// checkNewName holds the name of a new topic against the rules and the topics
+// that are there. Names that differ only in '.' and '_' collide, as in Kafka.
+func (b *Broker) checkNewName(name string) error {
+	if err := checkTopicName(name); err != nil {
+		return err
+	}
+	if internalTopic(name) {
+		return explain(kerr.InvalidTopicException, "Topic '%s' is internal: brokers create it.", name)
+	}
+	snap := b.snap()
+	if snap.Topic(name) != nil {
+		return topicExists(name)
+	}
+	if !strings.ContainsAny(name, "._") {
+		return nil
+	}
+	flat := strings.ReplaceAll(name, ".", "_")
+	for t := range snap.Topics() {
+		if len(t.Name) == len(name) && strings.ReplaceAll(t.Name, ".", "_") == flat {
+			return explain(kerr.InvalidTopicException, "Topic '%s' collides with existing topic: %s", name, t.Name)
+		}
+	}
+	return nil
+}
+
+// newTopicConfigs checks the settings of a new topic.
+func newTopicConfigs(rt *kmsg.CreateTopicsRequestTopic) (map[string]string, error) {
+	configs := map[string]string{}
+	for _, c := range rt.Configs {
+		if c.Value == nil {
+			return nil, explain(kerr.InvalidConfig, "Null value not supported for topic configs: %s", c.Name)
+		}
+		configs[c.Name] = *c.Value
+	}
+	return configs, checkTopicConfigs(configs)
+}
+
+// checkTopicConfigs says what is wrong with the first setting that is.
+func checkTopicConfigs(configs map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(configs)) {
+		s := topicSetting(name)
+		if s == nil {
+			return explain(kerr.InvalidConfig, "Unknown topic config name: %s", name)
+		}
+		if err := s.check(configs[name]); err != nil {
+			return explain(kerr.InvalidConfig, "%s", err.Error())
+		}
+	}
+	return nil
+}
+
+// requestedReplicas are the replicas that a new topic gets: those that the
+// request assigns, or placed ones.
+func (b *Broker) requestedReplicas(rt *kmsg.CreateTopicsRequestTopic) ([][]int32, error) {
+	if len(rt.ReplicaAssignment) > 0 {
+		if rt.ReplicationFactor != -1 {
+			return nil, explain(kerr.InvalidRequest, "A manual partition assignment was specified, but replication factor was not set to -1.")
+		}
+		if rt.NumPartitions != -1 {
+			return nil, explain(kerr.InvalidRequest, "A manual partition assignment was specified, but numPartitions was not set to -1.")
+		}
+		return b.assignedReplicas(rt)
+	}
+	if rt.ReplicationFactor < -1 || rt.ReplicationFactor == 0 {
+		return nil, explain(kerr.InvalidReplicationFactor, "Replication factor must be larger than 0, or -1 to use the default value.")
+	}
+	if rt.NumPartitions < -1 || rt.NumPartitions == 0 {
+		return nil, explain(kerr.InvalidPartitions, "Number of partitions was set to an invalid non-positive value.")
+	}
+	partitions, factor := int(rt.NumPartitions), int(rt.ReplicationFactor)
+	if partitions == -1 {
+		partitions = int(numPartitions.of(b.brokerConfigs()))
+	}
+	if factor == -1 {
+		factor = int(defaultReplicationFactor.of(b.brokerConfigs()))
+	}
+	if partitions > meta.MaxPartitions {
+		return nil, explain(kerr.PolicyViolation, "Unable to create %d partitions: a topic has at most %d.", partitions, meta.MaxPartitions)
+	}
+	return b.place(partitions, factor)
+}
+
+// assignedReplicas checks an assignment by hand.
+func (b *Broker) assignedReplicas(rt *kmsg.CreateTopicsRequestTopic) ([][]int32, error) {
+	replicas := make([][]int32, len(rt.ReplicaAssignment))
+	for _, a := range rt.ReplicaAssignment {
+		if a.Partition < 0 || int(a.Partition) >= len(replicas) {
+			return nil, explain(kerr.InvalidReplicaAssignment, "partitions should be a consecutive 0-based integer sequence")
+		}
+		if replicas[a.Partition] != nil {
+			return nil, explain(kerr.InvalidReplicaAssignment, "Found multiple manual partition assignments for partition %d", a.Partition)
+		}
+		if err := b.checkReplicas(a.Replicas); err != nil {
+			return nil, err
+		}
+		replicas[a.Partition] = a.Replicas
+	}
+	for _, r := range replicas {
+		if len(r) != len(replicas[0]) {
+			return nil, explain(kerr.InvalidReplicaAssignment, "The manual partition assignment includes a partition with %d replica(s), but this is not consistent with previous partitions, which have %d replica(s).", len(r), len(replicas[0]))
+		}
+	}
+	return replicas, nil
+}
+
+// checkReplicas holds one partition's replicas against the brokers.
+func (b *Broker) checkReplicas(ids []int32) error {
+	if len(ids) == 0 {
+		return explain(kerr.InvalidReplicaAssignment, "The manual partition assignment includes an empty replica list.")
+	}
+	for i, id := range ids {
+		if slices.Contains(ids[:i], id) {
+			return explain(kerr.InvalidReplicaAssignment, "The manual partition assignment includes the broker %d more than once.", id)
+		}
+		if !b.snap().IsActive(id) {
+			return explain(kerr.InvalidReplicaAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", id)
+		}
+	}
+	return nil
+}
+
+// describeCreated tells what was created; what was only checked has no id.
+func (b *Broker) describeCreated(t *kmsg.CreateTopicsResponseTopic, made *meta.NewTopic, validated bool) {
+	if !validated {
+		t.TopicID = made.ID
+	}
+	t.NumPartitions, t.ReplicationFactor = int32(len(made.Replicas)), int16(len(made.Replicas[0]))
+	for _, v := range b.topicConfigs(made.Configs) {
+		c := kmsg.NewCreateTopicsResponseTopicConfig()
+		c.Name, c.Value, c.ReadOnly, c.Source = v.row.key(), &v.value, false, int8(v.source)
+		t.Configs = append(t.Configs, c)
+	}
+}
+
+// deleteTopics deletes by name, or from version 6 on by id.
+func (b *Broker) deleteTopics(ctx context.Context, _ *conn, req *kmsg.DeleteTopicsRequest, resp *kmsg.DeleteTopicsResponse) error {
+	wanted := req.Topics
+	for _, name := range req.TopicNames {
+		rt := kmsg.NewDeleteTopicsRequestTopic()
+		rt.Topic = kmsg.StringPtr(name)
+		wanted = append(wanted, rt)
+	}
+	seen := map[string]int{}
+	for _, rt := range wanted {
+		seen[deletionKey(&rt)]++
+	}
+	for _, rt := range wanted {
+		t := kmsg.NewDeleteTopicsResponseTopic()
+		t.Topic, t.TopicID = rt.Topic, rt.TopicID
+		n := seen[deletionKey(&rt)]
+		if delete(seen, deletionKey(&rt)); n == 0 {
+			continue
+		}
+		err := b.deleteRequested(ctx, &rt, &t, n > 1)
+		t.ErrorCode, t.ErrorMessage = errorCode(err), errorMessage(err)
+		if errors.Is(err, kerr.TopicDeletionDisabled) && req.Version < 3 {
+			t.ErrorCode = kerr.InvalidRequest.Code
+		}
+		resp.Topics = append(resp.Topics, t)
+	}
+	return nil
+}
+
+func deletionKey(rt *kmsg.DeleteTopicsRequestTopic) string {
+	if rt.Topic != nil {
+		return "name " + *rt.Topic
+	}
+	return "id " + string(rt.TopicID[:])
+}
+
+// deleteRequested deletes one topic.
+func (b *Broker) deleteRequested(ctx context.Context, rt *kmsg.DeleteTopicsRequestTopic, t *kmsg.DeleteTopicsResponseTopic, twice bool) error {
+	if !deleteTopicEnable.of(b.brokerConfigs()) {
+		return kerr.TopicDeletionDisabled
+	}
+	if rt.Topic != nil && rt.TopicID != [16]byte{} {
+		return explain(kerr.InvalidRequest, "You may not specify both topic name and topic id.")
+	}
+	if rt.Topic == nil && rt.TopicID == [16]byte{} {
+		return explain(kerr.InvalidRequest, "Neither topic name nor id were specified.")
+	}
+	if twice {
+		return explain(kerr.InvalidRequest, "Duplicate topic.")
+	}
+	var found *meta.Topic
+	if rt.Topic != nil {
+		if found = b.snap().Topic(*rt.Topic); found == nil {
+			return kerr.UnknownTopicOrPartition
+		}
+	} else if found = b.snap().TopicByID(rt.TopicID); found == nil {
+		return kerr.UnknownTopicID
+	}
+	t.Topic, t.TopicID = &found.Name, found.ID
+	rev, err := b.meta.DeleteTopic(ctx, found.Name, found.ID)
+	if err != nil {
+		return err
+	}
+	b.log.Info("topic deleted", "topic", found.Name)
+	return b.waitApplied(ctx, rev)
+}
+
+// createPartitions adds partitions to topics.
+func (b *Broker) createPartitions(ctx context.Context, _ *conn, req *kmsg.CreatePartitionsRequest, resp *kmsg.CreatePartitionsResponse) error {
+	times := map[string]int{}
+	for _, rt := range req.Topics {
+		times[rt.Topic]++
+	}
+	for _, rt := range req.Topics {
+		n := times[rt.Topic]
+		if delete(times, rt.Topic); n == 0 {
+			continue
+		}
+		t := kmsg.NewCreatePartitionsResponseTopic()
+		t.Topic = rt.Topic
+		err := b.addPartitions(ctx, &rt, n > 1, req.ValidateOnly)
+		t.ErrorCode, t.ErrorMessage = errorCode(err), errorMessage(err)
+		resp.Topics = append(resp.Topics, t)
+	}
+	return nil
+}
+
+// addPartitions brings one topic to the count that is asked for.
+func (b *Broker) addPartitions(ctx context.Context, rt *kmsg.CreatePartitionsRequestTopic, twice, validateOnly bool) error {
+	if twice {
+		return explain(kerr.InvalidRequest, "Duplicate topic name.")
+	}
+	t := b.snap().Topic(rt.Topic)
+	if t == nil {
+		return kerr.UnknownTopicOrPartition
+	}
+	had, want := len(t.Partitions), int(rt.Count)
+	switch {
+	case want == had:
+		return explain(kerr.InvalidPartitions, "Topic already has %d partition(s).", had)
+	case want < had:
+		return explain(kerr.InvalidPartitions, "The topic %s currently has %d partition(s); %d would not be an increase.", rt.Topic, had, want)
+	case want > meta.MaxPartitions:
+		return explain(kerr.PolicyViolation, "Unable to have %d partitions: a topic has at most %d.", want, meta.MaxPartitions)
+	}
+	replicas, err := b.addedReplicas(rt, want-had, len(t.Partitions[0].Replicas))
+	if err != nil || validateOnly {
+		return err
+	}
+	rev, err := b.meta.AddPartitions(ctx, rt.Topic, had, replicas)
+	if err != nil {
+		return err
+	}
+	return b.waitApplied(ctx, rev)
+}
+
+// addedReplicas are the replicas of added partitions: assigned by hand, or placed.
+func (b *Broker) addedReplicas(rt *kmsg.CreatePartitionsRequestTopic, added, factor int) ([][]int32, error) {
+	if rt.Assignment == nil {
+		return b.place(added, factor)
+	}
+	if len(rt.Assignment) != added {
+		return nil, explain(kerr.InvalidReplicaAssignment, "Attempted to add %d additional partition(s), but only %d assignment(s) were specified.", added, len(rt.Assignment))
+	}
+	var replicas [][]int32
+	for _, a := range rt.Assignment {
+		if err := b.checkReplicas(a.Replicas); err != nil {
+			return nil, err
+		}
+		if len(a.Replicas) != factor {
+			return nil, explain(kerr.InvalidReplicaAssignment, "The manual partition assignment includes a partition with %d replica(s), but this is not consistent with previous partitions, which have %d replica(s).", len(a.Replicas), factor)
+		}
+		replicas = append(replicas, a.Replicas)
+	}
+	return replicas, nil
+}
