@@ -201,6 +201,25 @@ func (b *Broker) Addr() string { return b.server.addr() }
 // HTTPAddr is the address of health and metrics, "" when they are off.
 func (b *Broker) HTTPAddr() string { return b.http.addr() }
 
+// Durability says in words what an acknowledgement promises by default.
+func (b *Broker) Durability() string {
+	if flushMessages.of(b.brokerConfigs()) == 1 {
+		return "an acknowledged record is on disk (flush.messages=1)"
+	}
+	return "an acknowledged record is in the page cache: a power cut may lose it (flush.messages above 1)"
+}
+
+// IsLoopback reports whether an address host:port can be reached from this
+// machine alone.
+func IsLoopback(addr string) (bool, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false, fmt.Errorf("%q is not host:port", addr)
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback(), nil
+}
+
 // EtcdAddr is the address that etcdctl reaches, "" before the metadata runs.
 func (b *Broker) EtcdAddr() string { return b.meta.EtcdAddr() }
 

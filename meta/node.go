@@ -37,7 +37,7 @@ func (n *node) start(cfg Config) error {
 	// A single voter needs no time to hear from others.
 	ec.TickMs, ec.ElectionMs = 20, 200
 	ec.MaxTxnOps = MaxPartitions + 16
-	ec.MaxRequestBytes = 16 << 20
+	ec.MaxRequestBytes = 8 << 20
 	ec.QuotaBackendBytes = 8 << 30
 	ec.AutoCompactionMode, ec.AutoCompactionRetention = embed.CompactorModePeriodic, "1h"
 	ec.WatchProgressNotifyInterval = 500 * time.Millisecond

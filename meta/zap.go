@@ -32,6 +32,8 @@ func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 
 // quiet are warnings that every healthy start of a single node gives.
 var quiet = map[string]bool{
+	"Failed to detect schema version":                                                      true,
+	"failed to update storage version":                                                     true,
 	"simple token is not cryptographically signed":                                         true,
 	"Running http and grpc server on single port. This is not recommended for production.": true,
 	"skipped leadership transfer for single voting member cluster":                         true,

@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"chronik/broker"
+)
+
+func startCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "start",
+		Usage:     "run one node",
+		ArgsUsage: " ",
+		Description: "Settings come from --config, then --set, then the flags: later ones win.\n" +
+			"SIGTERM and SIGINT stop the node cleanly; a second one stops it at once.",
+		Flags: []cli.Flag{
+			&cli.IntFlag{Name: "node-id", Usage: "id of this broker", EnvVars: env("NODE_ID"), Value: 1},
+			&cli.StringFlag{Name: "data-dir", Usage: "where everything is kept", EnvVars: env("DATA_DIR"), Value: "./chronik-data"},
+			&cli.StringFlag{Name: "listen", Usage: "address for Kafka clients", EnvVars: env("LISTEN"), Value: "localhost:9092"},
+			&cli.StringFlag{Name: "advertise", Usage: "host:port that clients are told (default: what they dialled, or --listen)", EnvVars: env("ADVERTISE")},
+			&cli.StringFlag{Name: "peer-listen", Usage: "address for etcd peers", EnvVars: env("PEER_LISTEN"), Value: "127.0.0.1:2380"},
+			&cli.StringFlag{Name: "etcd-listen", Usage: "address for etcdctl", EnvVars: env("ETCD_LISTEN"), Value: "127.0.0.1:2379"},
+			&cli.StringFlag{Name: "http-listen", Usage: "address for /livez, /readyz and /metrics, \"\" for none", EnvVars: env("HTTP_LISTEN"), Value: "127.0.0.1:9644"},
+			&cli.StringFlag{Name: "rack", Usage: "rack of this broker", EnvVars: env("RACK")},
+			&cli.StringFlag{Name: "config", Usage: "properties `FILE` with Kafka's names", EnvVars: env("CONFIG")},
+			&cli.StringSliceFlag{Name: "set", Usage: "a broker setting, `NAME=VALUE`; may be given again", EnvVars: env("SET")},
+			&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", EnvVars: env("LOG_LEVEL"), Value: "info"},
+			&cli.StringFlag{Name: "log-format", Usage: "text or json", EnvVars: env("LOG_FORMAT"), Value: "text"},
+			&cli.BoolFlag{Name: "insecure", Usage: "allow etcd listeners that others can reach", EnvVars: env("INSECURE")},
+		},
+		Action: start,
+	}
+}
+
+func env(name string) []string { return []string{"CHRONIK_" + name} }
+
+// start runs a node until a signal or an error ends it.
+func start(c *cli.Context) error {
+	if c.Args().Present() {
+		return usagef("start takes no argument, got %q", c.Args().First())
+	}
+	log, err := logger(c.App.ErrWriter, c.String("log-level"), c.String("log-format"))
+	if err != nil {
+		return err
+	}
+	node, err := nodeConfig(c)
+	if err != nil {
+		return err
+	}
+	cfg := node.config
+	cfg.Settings, cfg.Logger, cfg.Version = node.settings, log, versionText()
+	if err := checkListeners(cfg); err != nil {
+		return err
+	}
+	if len(node.ignored) > 0 {
+		slices.Sort(node.ignored)
+		log.Info("settings without meaning here", "names", strings.Join(slices.Compact(node.ignored), " "))
+	}
+	b, err := broker.New(cfg)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
+	go func() {
+		select {
+		case <-b.Ready():
+			greet(c.App.Writer, b, cfg)
+		case <-ctx.Done():
+		}
+	}()
+	if err := b.Run(ctx); err != nil {
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// nodeConfig puts together what file, --set and flags say.
+func nodeConfig(c *cli.Context) (*nodeSettings, error) {
+	n := &nodeSettings{settings: map[string]string{}}
+	if path := c.String("config"); path != "" {
+		var err error
+		if n, err = loadConfig(path); err != nil {
+			return nil, err
+		}
+	}
+	for _, kv := range c.StringSlice("set") {
+		name, value, ok := strings.Cut(kv, "=")
+		if !ok {
+			return nil, usagef("--set %s: it is NAME=VALUE", kv)
+		}
+		if err := n.set(name, value); err != nil {
+			return nil, fmt.Errorf("--set: %w", err)
+		}
+	}
+	for flag, field := range map[string]*string{
+		"data-dir": &n.config.DataDir, "listen": &n.config.Listen, "advertise": &n.config.Advertise,
+		"peer-listen": &n.config.PeerListen, "etcd-listen": &n.config.EtcdListen,
+		"http-listen": &n.config.HTTPListen, "rack": &n.config.Rack,
+	} {
+		if c.IsSet(flag) || *field == "" {
+			*field = c.String(flag)
+		}
+	}
+	if c.IsSet("node-id") || n.config.NodeID == 0 {
+		if c.Int("node-id") < 1 {
+			return nil, usagef("--node-id %d: it is a number from 1 on", c.Int("node-id"))
+		}
+		n.config.NodeID = int32(c.Int("node-id"))
+	}
+	n.config.Insecure = c.Bool("insecure")
+	return n, nil
+}
+
+// checkListeners refuses what would open the metadata to everyone.
+func checkListeners(cfg broker.Config) error {
+	for flag, addr := range map[string]string{"--peer-listen": cfg.PeerListen, "--etcd-listen": cfg.EtcdListen} {
+		local, err := broker.IsLoopback(addr)
+		if err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+		if !local && !cfg.Insecure {
+			return fmt.Errorf("%s %s can be reached from elsewhere, and whoever reaches it owns the cluster: use a loopback address, or --insecure if the network is yours alone", flag, addr)
+		}
+	}
+	return nil
+}
+
+// logger writes to w at the given level, in the given form.
+func logger(w io.Writer, level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("--log-level %s: it is debug, info, warn or error", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	case "text":
+		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey && len(groups) == 0 {
+				a.Value = slog.StringValue(a.Value.Time().Format("15:04:05.000"))
+			}
+			return a
+		}
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	}
+	return nil, usagef("--log-format %s: it is text or json", format)
+}
+
+// greet tells a person how to go on.
+func greet(w io.Writer, b *broker.Broker, cfg broker.Config) {
+	dir, err := filepath.Abs(cfg.DataDir)
+	if err != nil {
+		dir = cfg.DataDir
+	}
+	lines := []string{
+		fmt.Sprintf("chronik %s, broker %d, is ready", versionText(), cfg.NodeID),
+		"  clients     " + b.Addr(),
+		"  data        " + dir,
+		"  durability  " + b.Durability(),
+		"  metadata    etcdctl --endpoints " + b.EtcdAddr() + " get --prefix /chronik/",
+	}
+	if http := b.HTTPAddr(); http != "" {
+		lines = append(lines, "  health      http://"+http+"/readyz  metrics: /metrics")
+	}
+	lines = append(lines, "  try         chronik topic list --bootstrap-servers "+b.Addr())
+	// Nobody may be reading: that must not stop the node.
+	_, _ = fmt.Fprintln(w, strings.Join(lines, "\n"))
+}
