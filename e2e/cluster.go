@@ -65,6 +65,7 @@ type Node struct {
 	Kafka, HTTP, Etcd string // host:port
 	t                 testing.TB
 	args, env         []string
+	workDir           string // where the process runs; "" is the test's folder
 	log               string // file; every life appends to it
 	cmd               *exec.Cmd
 	exited            chan struct{} // closed when this life's process is reaped
@@ -108,7 +109,7 @@ func (n *Node) Start() {
 	}
 	defer log.Close()
 	cmd := exec.Command(chronikBin(n.t), n.args...)
-	cmd.Env = append(os.Environ(), n.env...)
+	cmd.Env, cmd.Dir = append(os.Environ(), n.env...), n.workDir
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
@@ -274,4 +275,26 @@ func eventually(t testing.TB, within time.Duration, try func() error) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// startDefault starts chronik without arguments in an empty folder, as a newcomer does:
+// on the default ports, which must be free.
+func startDefault(t testing.TB) *Node {
+	t.Helper()
+	for _, port := range []string{"9092", "9644", "2379", "2380"} {
+		l, err := net.Listen("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			t.Fatalf("a default port is taken by another process: %v", err)
+		}
+		l.Close()
+	}
+	dir := t.TempDir()
+	n := &Node{
+		Dir: filepath.Join(dir, "chronik-data"), Kafka: "localhost:9092", HTTP: "localhost:9644", Etcd: "localhost:2379",
+		t: t, workDir: dir, log: filepath.Join(t.TempDir(), "log"),
+	}
+	t.Cleanup(n.cleanup)
+	n.Start()
+	n.WaitReady()
+	return n
 }
