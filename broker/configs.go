@@ -148,12 +148,12 @@ func (s *shownConfig) describe(req *kmsg.DescribeConfigsRequest, kind kmsg.Confi
 	c.ReadOnly = kind == kmsg.ConfigResourceTypeBroker && s.row.readOnly()
 	c.IsDefault = s.source == kmsg.ConfigSourceDefaultConfig
 	if req.IncludeDocumentation {
-		c.Documentation = kmsg.StringPtr(s.row.help())
+		c.Documentation = new(s.row.help())
 	}
 	if req.IncludeSynonyms {
 		for _, syn := range s.synonyms {
 			cs := kmsg.NewDescribeConfigsResponseResourceConfigConfigSynonym()
-			cs.Name, cs.Value, cs.Source = syn.name, kmsg.StringPtr(syn.value), syn.source
+			cs.Name, cs.Value, cs.Source = syn.name, new(syn.value), syn.source
 			c.ConfigSynonyms = append(c.ConfigSynonyms, cs)
 		}
 	}
@@ -355,7 +355,7 @@ func (c *configChange) result(row settingRow, old map[string]string) (value stri
 		had = row.defaultText()
 	}
 	words := strings.Split(had, ",")
-	for _, w := range strings.Split(*c.value, ",") {
+	for w := range strings.SplitSeq(*c.value, ",") {
 		words = slices.DeleteFunc(words, func(have string) bool { return have == w })
 		if c.op == kmsg.IncrementalAlterConfigOpAppend {
 			words = append(words, w)

@@ -39,7 +39,7 @@ func (b *Broker) describeNodes(c *conn, resp *kmsg.MetadataResponse) {
 		rb.NodeID, rb.Host, rb.Port, rb.Rack = node.id, node.host, node.port, node.rack
 		resp.Brokers = append(resp.Brokers, rb)
 	}
-	resp.ClusterID = kmsg.StringPtr(snap.Cluster().ID)
+	resp.ClusterID = new(snap.Cluster().ID)
 	resp.ControllerID = b.controllerID()
 }
 
@@ -61,7 +61,7 @@ func (b *Broker) nodes(c *conn) []node {
 			n.host, n.port = b.advertised(c)
 		}
 		if br.Rack != "" {
-			n.rack = kmsg.StringPtr(br.Rack)
+			n.rack = new(br.Rack)
 		}
 		nodes = append(nodes, n)
 	}

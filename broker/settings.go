@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -54,7 +55,7 @@ func (s *setting[T]) brokerKey() string {
 
 func (s *setting[T]) check(value string) error {
 	if _, err := s.parse(value); err != nil {
-		return fmt.Errorf("Invalid value %s for configuration %s: %w", value, s.name, err)
+		return fmt.Errorf("invalid value %s for configuration %s: %w", value, s.name, err)
 	}
 	return nil
 }
@@ -91,11 +92,11 @@ func between(low, high int64) func(string) (int64, error) {
 		v, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 		switch {
 		case err != nil:
-			return 0, fmt.Errorf("Not a number of type LONG")
+			return 0, errors.New("not a number of type LONG")
 		case v < low:
-			return 0, fmt.Errorf("Value must be at least %d", low)
+			return 0, fmt.Errorf("value must be at least %d", low)
 		case v > high:
-			return 0, fmt.Errorf("Value must be no more than %d", high)
+			return 0, fmt.Errorf("value must be no more than %d", high)
 		}
 		return v, nil
 	}
@@ -110,7 +111,7 @@ func boolean(text string) (bool, error) {
 	case "false":
 		return false, nil
 	}
-	return false, fmt.Errorf("Expected value to be either true or false")
+	return false, errors.New("expected value to be either true or false")
 }
 
 // oneOf parses a word of a list; refused says why other words that Kafka knows
@@ -121,18 +122,8 @@ func oneOf(refused string, words ...string) func(string) (string, error) {
 		if slices.Contains(words, text) {
 			return text, nil
 		}
-		return "", fmt.Errorf("String must be one of: %s%s", strings.Join(words, ", "), refused)
+		return "", fmt.Errorf("string must be one of: %s%s", strings.Join(words, ", "), refused)
 	}
-}
-
-// settingNamed finds a setting by its topic or broker name.
-func settingNamed(name string) settingRow {
-	for _, s := range settingTable {
-		if s.key() == name || s.brokerKey() == name {
-			return s
-		}
-	}
-	return nil
 }
 
 // topicSetting finds a setting that topics may override.

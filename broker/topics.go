@@ -206,7 +206,7 @@ func (b *Broker) deleteTopics(ctx context.Context, _ *conn, req *kmsg.DeleteTopi
 	wanted := req.Topics
 	for _, name := range req.TopicNames {
 		rt := kmsg.NewDeleteTopicsRequestTopic()
-		rt.Topic = kmsg.StringPtr(name)
+		rt.Topic = new(name)
 		wanted = append(wanted, rt)
 	}
 	seen := map[string]int{}

@@ -156,7 +156,7 @@ func setDataDir(c *broker.Config, v string) error {
 // controller's has no meaning here.
 func clientListener(list string) (string, error) {
 	var found []string
-	for _, l := range strings.Split(list, ",") {
+	for l := range strings.SplitSeq(list, ",") {
 		name, addr, ok := strings.Cut(strings.TrimSpace(l), "://")
 		if !ok {
 			return "", fmt.Errorf("%q is no listener: it is like PLAINTEXT://host:port", l)

@@ -94,7 +94,6 @@ type Snapshot struct {
 	lives      map[int32]live
 	topics     []*Topic // by name, incomplete ones too
 	byID       []*Topic // complete ones, by id
-	partitions int
 	configs    map[configKey]map[string]string
 }
 

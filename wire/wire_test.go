@@ -15,7 +15,7 @@ func TestProduceRequestVersions(t *testing.T) {
 		req := kmsg.NewPtrProduceRequest()
 		req.Version, req.Acks, req.TimeoutMillis = v, -1, 1234
 		if v >= 3 {
-			req.TransactionID = kmsg.StringPtr("tx")
+			req.TransactionID = new("tx")
 		}
 		for i := range 3 {
 			rt := kmsg.NewProduceRequestTopic()
@@ -101,9 +101,9 @@ func TestProduceResponseVersions(t *testing.T) {
 		ok.BaseOffset = 77
 		bad.Partition, bad.ErrorCode, bad.BaseOffset = 1, 87, -1
 		if v >= 8 {
-			bad.ErrorMessage = kmsg.StringPtr("bad")
+			bad.ErrorMessage = new("bad")
 			re := kmsg.NewProduceResponseTopicPartitionErrorRecord()
-			re.RelativeOffset, re.ErrorMessage = 3, kmsg.StringPtr("no key")
+			re.RelativeOffset, re.ErrorMessage = 3, new("no key")
 			bad.ErrorRecords = append(bad.ErrorRecords, re)
 		}
 		wt.Partitions = append(wt.Partitions, ok, bad)
@@ -135,7 +135,7 @@ func TestFetchRequestVersions(t *testing.T) {
 		req.Version, req.MaxWaitMillis, req.MinBytes, req.MaxBytes = v, 500, 1, 1<<20
 		req.SessionID, req.SessionEpoch, req.Rack = 5, 6, "r1"
 		req.ReplicaState.ID, req.ReplicaState.Epoch, req.ReplicaID = 3, 44, 3
-		req.ClusterID = kmsg.StringPtr("c")
+		req.ClusterID = new("c")
 		rt := kmsg.NewFetchRequestTopic()
 		rt.Topic, rt.TopicID = "topic", [16]byte{1, 2}
 		rp := kmsg.NewFetchRequestTopicPartition()

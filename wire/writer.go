@@ -8,7 +8,6 @@ type writer struct {
 	flexible bool
 }
 
-func (w *writer) i8(v int8)   { w.p = append(w.p, byte(v)) }
 func (w *writer) i16(v int16) { w.p = binary.BigEndian.AppendUint16(w.p, uint16(v)) }
 func (w *writer) i32(v int32) { w.p = binary.BigEndian.AppendUint32(w.p, uint32(v)) }
 func (w *writer) i64(v int64) { w.p = binary.BigEndian.AppendUint64(w.p, uint64(v)) }
