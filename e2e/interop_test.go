@@ -94,13 +94,6 @@ func (f family) tell(t *testing.T, addr, story string, args ...string) string {
 	return strings.TrimSpace(out.String())
 }
 
-func tail(s string) string {
-	if len(s) > 3000 {
-		s = "…" + s[len(s)-3000:]
-	}
-	return s
-}
-
 func TestInterop(t *testing.T) {
 	for _, f := range families(t) {
 		t.Run(f.name, func(t *testing.T) {
