@@ -177,7 +177,7 @@ func benchClient(cfg *benchConfig, opts ...kgo.Opt) (*kgo.Client, error) {
 	}
 	opts = append(opts, produce...)
 	opts = append(opts, kgo.SeedBrokers(strings.Split(cfg.servers, ",")...), kgo.ClientID("chronik-bench"),
-		kgo.DefaultProduceTopic(cfg.topic), kgo.ProducerBatchMaxBytes(int32(cfg.batchSize)),
+		kgo.DefaultProduceTopic(cfg.topic), kgo.ProducerBatchMaxBytes(int32(max(cfg.batchSize, 1024))),
 		kgo.ProducerLinger(cfg.linger), kgo.MaxBufferedRecords(max(10_000, cfg.workers*cfg.inFlight)))
 	return kgo.NewClient(opts...)
 }

@@ -297,6 +297,7 @@ func (f *rawFetcher) take() (records, bytes int, err error) {
 	if code := int16(binary.BigEndian.Uint16(f.answer[at:])); code != 0 {
 		return 0, 0, kerr.ErrorForCode(code)
 	}
+	hw := int64(binary.BigEndian.Uint64(f.answer[at+2:]))
 	at += 2 + 8 + 8 + 8
 	if aborted := int32(binary.BigEndian.Uint32(f.answer[at:])); aborted > 0 {
 		return 0, 0, errors.New("aborted transactions in a topic of a measurement")
@@ -315,10 +316,10 @@ func (f *rawFetcher) take() (records, bytes int, err error) {
 		f.offset, rest = b.LastOffset()+1, more
 		bytes += len(b)
 	}
-	if records == 0 {
-		if f.offset == 0 {
-			return 0, 0, errors.New("the partition has no records: fill it with --mode produce")
-		}
+	if records == 0 && f.offset == 0 {
+		return 0, 0, errors.New("the partition has no records: fill it with --mode produce")
+	}
+	if f.offset >= hw { // from the beginning again, instead of waiting for more
 		f.offset = 0
 	}
 	return records, bytes, nil
