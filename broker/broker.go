@@ -48,6 +48,7 @@ type Broker struct {
 	sessions   *fetchSessions
 	limits     *limits
 	metrics    *metrics
+	recovered  chan struct{} // closed when the logs are open
 	ready      chan struct{} // closed when the first elections are applied
 	applied    watched[int64]
 	reelect    nudge // a log was cut and reopened
@@ -65,7 +66,7 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, settings: settings,
-		topics: newTopicSet(), metrics: newMetrics(), ready: make(chan struct{}), reelect: make(nudge, 1),
+		topics: newTopicSet(), metrics: newMetrics(), ready: make(chan struct{}), recovered: make(chan struct{}), reelect: make(nudge, 1),
 	}
 	b.applied.set(0)
 	b.limits = newLimits()
@@ -125,52 +126,88 @@ func (b *Broker) metaConfig() meta.Config {
 
 // Run serves until ctx ends, then stops cleanly. It returns nil after a clean
 // stop and an error when the broker cannot go on.
+//
+// The parts stop in turn: connections, whose last answers may wait for a flush;
+// the logs; the metadata, which gives the lease back.
 func (b *Broker) Run(ctx context.Context) error {
-	// Metadata and the logs outlive the connections, so that the last
-	// appends are flushed and the lease is given back at the end.
-	inner, stopInner := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopInner()
-	back, innerCtx := errgroup.WithContext(inner)
-	back.Go(func() error { return b.meta.Run(innerCtx) })
+	metadata := inBackground(ctx, b.meta.Run)
+	logs := inBackground(ctx, b.runLogs)
 
 	front, frontCtx := errgroup.WithContext(ctx)
-	front.Go(func() error { // an inner part that fails stops the front
-		select {
-		case <-frontCtx.Done():
-			return nil
-		case <-innerCtx.Done():
-			return fmt.Errorf("metadata stopped: %w", context.Cause(innerCtx))
-		}
-	})
+	front.Go(func() error { return metadata.failed(frontCtx, "metadata") })
+	front.Go(func() error { return logs.failed(frontCtx, "logs") })
 	front.Go(func() error { return b.server.run(frontCtx, b) })
 	front.Go(func() error { return b.http.run(frontCtx, b) })
 	front.Go(func() error { return b.lead(frontCtx) })
 	err := front.Wait()
 
 	b.stopping.Store(true)
-	closeErr := b.store.Close()
-	stopInner()
-	return errors.Join(err, closeErr, back.Wait())
+	return errors.Join(err, logs.stop(), b.store.Close(), metadata.stop())
 }
 
-// lead brings the broker from cold to ready and then applies every change of
-// metadata to the partitions.
-func (b *Broker) lead(ctx context.Context) error {
+// background is a part that outlives the context of Run, until it is stopped.
+type background struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	err    error // what it returned; read after done
+}
+
+func inBackground(ctx context.Context, run func(context.Context) error) *background {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p := &background{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.err = run(ctx)
+	}()
+	return p
+}
+
+// failed waits until ctx ends, or says that the part ended before.
+func (p *background) failed(ctx context.Context, what string) error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("%s stopped: %w", what, p.err)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// stop ends the part and waits for it. What failed told.
+func (p *background) stop() error {
+	defer p.cancel()
+	select {
+	case <-p.done:
+		return nil // failed has told why
+	default:
+	}
+	p.cancel()
+	<-p.done
+	return p.err
+}
+
+// runLogs recovers the logs once this broker is registered, and does their
+// background work.
+func (b *Broker) runLogs(ctx context.Context) error {
 	if !waitFor(ctx, b.meta.Registered()) {
 		return nil
 	}
-	cluster := b.meta.Snapshot().Cluster()
-	if err := b.store.SetClusterID(cluster.ID); err != nil {
+	if err := b.store.SetClusterID(b.meta.Snapshot().Cluster().ID); err != nil {
 		return err
 	}
 	if err := b.store.Recover(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
 		return err
 	}
+	close(b.recovered)
+	return b.store.Run(ctx)
+}
+
+// lead applies every change of metadata to the partitions, once the logs are
+// recovered, and does the controller's work while this broker is it.
+func (b *Broker) lead(ctx context.Context) error {
+	if !waitFor(ctx, b.recovered) {
+		return nil
+	}
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return b.store.Run(ctx) })
 	g.Go(func() error { return b.follow(ctx) })
 	g.Go(func() error { return b.control(ctx) })
 	return g.Wait()

@@ -21,7 +21,6 @@
 //	<data>/logs/<topic id>-<partition>/       a log; made by its first append
 //	    00000000000000000001                  segment, named by the index of its first entry
 //	    00000000000000004711                  the last segment: the only one that is written
-//	    next                                  the segment to come, made ahead, empty
 //	    index/00000000000000000001            sidecar of a segment
 //	    epochs                                leader epoch → start offset
 //	    producers                             idempotent producers at the recovery point
@@ -78,10 +77,9 @@
 // since they were whole and are on disk; what lies behind it was never flushed. An entry of
 // garbage that passes all this is a CRC-32C collision.
 //
-// Roll makes the old segment durable, then renames `next` to the new name, then syncs the
-// directory. Before the sync a crash may undo the rename: the new segment's entries were not yet
-// flushed, whatever was written. `next` itself is empty until then and is not used again after a
-// start, so its bytes are never taken for entries.
+// Roll makes a new segment and appends to it at once. The flushed end enters it only after the old
+// segment's fdatasync and the fsync of the directory, in this order. Before that a crash may undo
+// the new name: its entries were not yet flushed, whatever was written.
 //
 // Sidecars, epochs and producers describe flushed bytes only, are replaced by rename, and are
 // rebuilt from the entries when they are missing or damaged. A crash between two of them leaves

@@ -32,6 +32,7 @@ func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Che
 
 // quiet are warnings that every healthy start of a single node gives.
 var quiet = map[string]bool{
+	"setting up serving from embedded etcd failed.":                                                        true,
 	"Failed to detect schema version":                                                      true,
 	"failed to update storage version":                                                     true,
 	"simple token is not cryptographically signed":                                         true,
