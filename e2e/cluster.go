@@ -144,20 +144,21 @@ func (n *Node) WaitAnswer(from time.Time) time.Duration {
 		if err == nil {
 			return took
 		}
-		if err = n.alive(err); took > 30*time.Second || errors.Is(err, errExited) {
+		if err = n.alive(err); took > 30*time.Second || errors.Is(err, errHopeless) {
 			n.t.Fatalf("no ApiVersions after %v: %v", took, err)
 		}
 		time.Sleep(time.Millisecond)
 	}
 }
 
-var errExited = errors.New("the node has exited")
+// errHopeless ends an eventually: what is waited for cannot come any more.
+var errHopeless = errors.New("no use to wait")
 
 // alive is err, and says so when the process is gone: no use to go on waiting.
 func (n *Node) alive(err error) error {
 	select {
 	case <-n.exited:
-		return fmt.Errorf("%w: %v (%w)", errExited, n.cmd.ProcessState, err)
+		return fmt.Errorf("%w, the node has exited: %v (%w)", errHopeless, n.cmd.ProcessState, err)
 	default:
 		return err
 	}
@@ -270,7 +271,7 @@ func eventually(t testing.TB, within time.Duration, try func() error) {
 		if err == nil {
 			return
 		}
-		if time.Now().After(deadline) || errors.Is(err, errExited) {
+		if time.Now().After(deadline) || errors.Is(err, errHopeless) {
 			t.Fatalf("not within %v: %v", within, err)
 		}
 		time.Sleep(20 * time.Millisecond)
