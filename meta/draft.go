@@ -2,217 +2,236 @@ package meta
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/url"
 	"slices"
-	"strconv"
-	"strings"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// draft is a snapshot in the making. It copies of the old one only what changes.
+// draft is a snapshot in the making: it starts as the one before and copies of it
+// only what changes. Use: put and remove for each key of a revision, endRevision
+// after it, finish at the end.
 type draft struct {
 	Snapshot
-	log      *slog.Logger
-	previous *Snapshot // values that a list may fall back to when it meets a bad one
-	owned    map[string]*Topic
-	cloned   struct{ brokers, lives, topics, configs bool }
+	base   Snapshot
+	log    *slog.Logger
+	owned  map[string]*Topic // copies that may be changed, by name
+	ids    map[[16]byte]string
+	lost   []lostPartition
+	copied struct{ topics, brokers, configs, bad bool }
 }
 
-func newDraft(old *Snapshot, log *slog.Logger) *draft {
-	d := &draft{log: log, owned: map[string]*Topic{}, previous: old}
-	if old != nil {
-		d.Snapshot = *old
-		return d
+// lostPartition is a partition whose key was deleted in the present revision.
+type lostPartition struct {
+	topic  string
+	number int
+	was    *Partition
+}
+
+// newDraft starts from base; nil is the empty keyspace.
+func newDraft(base *Snapshot, log *slog.Logger) *draft {
+	d := &draft{log: log, owned: map[string]*Topic{}, ids: map[[16]byte]string{}}
+	if base != nil {
+		d.base, d.Snapshot = *base, *base
 	}
-	d.controller = -1
-	d.brokers, d.lives, d.configs = map[int32]*Broker{}, map[int32]live{}, map[configKey]map[string]string{}
-	d.cloned.brokers, d.cloned.lives, d.cloned.topics, d.cloned.configs = true, true, true, true
 	return d
 }
 
-// finish returns the snapshot at the revision.
-func (d *draft) finish(rev int64) *Snapshot {
-	d.revision = rev
-	if len(d.owned) > 0 {
-		d.indexIDs()
+// put applies one key. A value that cannot be read is logged and the one before
+// it stays in force: a person may have typed it. The error is that of the value.
+func (d *draft) put(kv *mvccpb.KeyValue) error {
+	text := string(kv.Key)
+	k, err := parseKey(text)
+	if err == nil {
+		if err = d.set(k, kv); err != nil {
+			d.keep(k, kv)
+		}
 	}
-	s := d.Snapshot
-	return &s
+	d.judge(text, kv.ModRevision, err)
+	return err
 }
 
-// indexIDs renews the index of complete topics for those that changed.
-func (d *draft) indexIDs() {
-	ids := make([]*Topic, 0, len(d.topics))
-	if len(d.owned) > len(d.topics)/8 {
-		for _, t := range d.topics {
-			if t.complete() {
-				ids = append(ids, t)
-			}
-		}
-		slices.SortFunc(ids, func(a, b *Topic) int { return slices.Compare(a.ID[:], b.ID[:]) })
-		d.byID = ids
+// judge notes whether a key can be read. Each bad value is logged once.
+func (d *draft) judge(text string, rev int64, err error) {
+	was, known := d.bad[text]
+	if err == nil && !known || err != nil && was == rev {
 		return
 	}
-	for _, t := range d.byID {
-		if _, changed := d.owned[t.Name]; !changed {
-			ids = append(ids, t)
-		}
+	d.ownBad()
+	if err == nil {
+		delete(d.bad, text)
+		return
 	}
-	for _, t := range d.owned {
-		if t != nil && t.complete() {
-			i, _ := findID(ids, t.ID)
-			ids = slices.Insert(ids, i, t)
-		}
-	}
-	d.byID = ids
+	d.bad[text] = rev
+	d.log.Error("a metadata value cannot be read; what the key held before stays in force",
+		"key", text, "revision", rev, "err", err)
 }
 
-// put applies one key. A value that cannot be read is logged and the one before
-// it stays in force: a person may have typed it.
-func (d *draft) put(kv *mvccpb.KeyValue) {
-	key := strings.TrimPrefix(string(kv.Key), prefix)
-	kind, rest, _ := strings.Cut(key, "/")
-	if err := d.set(kind, rest, kv); err != nil {
-		d.log.Error("a metadata value cannot be read; the one before it stays in force",
-			"key", string(kv.Key), "revision", kv.ModRevision, "err", err)
+func (d *draft) ownBad() {
+	if d.copied.bad {
+		return
+	}
+	d.copied.bad = true
+	if d.bad = maps.Clone(d.bad); d.bad == nil {
+		d.bad = map[string]int64{}
 	}
 }
 
-func (d *draft) set(kind, rest string, kv *mvccpb.KeyValue) error {
-	switch kind {
-	case "cluster":
-		return d.setCluster(kv.Value)
-	case "controller":
-		var v controllerValue
-		if err := json.Unmarshal(kv.Value, &v); err != nil {
-			return err
+// set applies a value that can be read, or changes nothing.
+func (d *draft) set(k key, kv *mvccpb.KeyValue) error {
+	switch k.kind {
+	case clusterKind:
+		c, err := decodeCluster(kv.Value)
+		if err == nil {
+			d.cluster = cluster{c, kv.ModRevision}
 		}
-		d.controller = v.Broker
-		return nil
-	case "brokers":
-		return d.setBroker(rest, kv.Value)
-	case "live":
-		return d.setLive(rest, kv)
-	case "topics":
-		return d.setTopic(rest, kv)
-	case "configs":
-		return d.setConfigs(rest, kv.Value)
-	}
-	return nil // another's key, or one of a later build
-}
-
-func (d *draft) setCluster(value []byte) error {
-	var c Cluster
-	if err := json.Unmarshal(value, &c); err != nil {
+		return err
+	case controllerKind:
+		s := seat{revision: kv.ModRevision}
+		err := json.Unmarshal(kv.Value, &s.controllerValue)
+		if err == nil {
+			d.controller = s
+		}
+		return err
+	case brokerKind:
+		b, err := decodeBroker(kv.Value, k.number)
+		if err == nil {
+			e := d.ownBroker(k.number)
+			e.broker, e.revision = b, kv.ModRevision
+		}
+		return err
+	case liveKind:
+		l := live{epoch: kv.ModRevision, lease: clientv3.LeaseID(kv.Lease)}
+		err := json.Unmarshal(kv.Value, &l.liveValue)
+		if err == nil {
+			d.ownBroker(k.number).live = l
+		}
+		return err
+	case topicKind:
+		return d.setTopic(k.name, kv)
+	case partitionKind:
+		p, err := decodePartition(kv.Value, kv.ModRevision)
+		if err == nil {
+			d.ownTopic(k.name).place(int(k.number), p)
+		}
+		return err
+	case configsKind:
+		values, err := decodeConfigs(kv.Value)
+		if err == nil {
+			d.setConfigs(k, values, kv.ModRevision)
+		}
 		return err
 	}
-	if c.Schema > Schema {
-		return fmt.Errorf("schema %d, known is %d", c.Schema, Schema)
-	}
-	d.cluster = c
 	return nil
 }
 
-func (d *draft) setBroker(rest string, value []byte) error {
-	id, err := brokerID(rest)
+// keep leaves what a key held before in force, at the revision of the value that
+// cannot be read: the next change then replaces that value. Who is alive and who
+// is controller is not kept: the revision says that this life is over.
+func (d *draft) keep(k key, kv *mvccpb.KeyValue) {
+	rev := kv.ModRevision
+	switch k.kind {
+	case clusterKind:
+		d.cluster.revision = rev
+	case controllerKind:
+		d.controller = seat{controllerValue{Broker: -1}, rev}
+	case brokerKind:
+		if d.Broker(k.number) != nil {
+			d.ownBroker(k.number).revision = rev
+		}
+	case liveKind:
+		d.ownBroker(k.number).live = live{epoch: rev, lease: clientv3.LeaseID(kv.Lease)}
+	case topicKind:
+		if t := d.named(k.name); t != nil && t.keys.revision > 0 {
+			d.ownTopic(k.name).keys.revision = rev
+		}
+	case partitionKind:
+		if p := d.partition(k); p != nil {
+			kept := *p
+			kept.ModRevision = rev
+			d.ownTopic(k.name).place(int(k.number), &kept)
+		}
+	case configsKind:
+		values, _ := d.settings(k.configs, k.name)
+		d.setConfigs(k, values, rev)
+	}
+}
+
+func (d *draft) partition(k key) *Partition {
+	if t := d.named(k.name); t != nil && int(k.number) < len(t.keys.partitions) {
+		return t.keys.partitions[k.number]
+	}
+	return nil
+}
+
+func (d *draft) setTopic(name string, kv *mvccpb.KeyValue) error {
+	v, id, err := decodeTopic(kv.Value)
 	if err != nil {
 		return err
 	}
-	b := &Broker{}
-	if err := json.Unmarshal(value, b); err != nil {
-		return err
+	if other := d.holder(id); other != "" && other != name {
+		return fmt.Errorf("the id is that of topic %s", other)
 	}
-	if b.ID != id {
-		return fmt.Errorf("the value is of broker %d", b.ID)
-	}
-	if !d.cloned.brokers {
-		d.brokers, d.cloned.brokers = maps.Clone(d.brokers), true
-	}
-	d.brokers[id] = b
+	t := d.ownTopic(name)
+	t.ID, t.Created = id, v.Created
+	t.keys.value, t.keys.revision = v, kv.ModRevision
+	d.ids[id] = name
 	return nil
 }
 
-func (d *draft) setLive(rest string, kv *mvccpb.KeyValue) error {
-	id, err := brokerID(rest)
-	if err != nil {
-		return err
+// holder is the name of the topic that has an id.
+func (d *draft) holder(id [16]byte) string {
+	name, ok := d.ids[id]
+	if t := d.TopicByID(id); !ok && t != nil { // as it was before this draft
+		name = t.Name
 	}
-	l := live{epoch: kv.ModRevision}
-	if err := json.Unmarshal(kv.Value, &l); err != nil {
-		return err
+	if t := d.named(name); t != nil && t.ID == id && t.keys.revision > 0 {
+		return name
 	}
-	d.cloneLives()
-	d.lives[id] = l
-	return nil
+	return ""
 }
 
-func (d *draft) cloneLives() {
-	if !d.cloned.lives {
-		d.lives, d.cloned.lives = maps.Clone(d.lives), true
+func (d *draft) setConfigs(k key, values map[string]string, rev int64) {
+	if k.configs == TopicConfigs {
+		t := d.ownTopic(k.name)
+		t.Configs, t.keys.configs = values, rev
+		return
 	}
-}
-
-func brokerID(text string) (int32, error) {
-	id, err := strconv.ParseInt(text, 10, 32)
-	if err == nil && (id < 0 || strconv.FormatInt(id, 10) != text) {
-		err = fmt.Errorf("no broker id: %q", text)
+	if !d.copied.configs {
+		d.copied.configs = true
+		if d.configs = maps.Clone(d.configs); d.configs == nil {
+			d.configs = map[key]settings{}
+		}
 	}
-	return int32(id), err
-}
-
-func (d *draft) setConfigs(rest string, value []byte) error {
-	key, err := parseConfigKey(rest)
-	if err != nil {
-		return err
-	}
-	configs := map[string]string{}
-	if err := json.Unmarshal(value, &configs); err != nil {
-		return err
-	}
-	d.replaceConfigs(key, configs)
-	return nil
-}
-
-func parseConfigKey(rest string) (configKey, error) {
-	kind, escaped, _ := strings.Cut(rest, "/")
-	name, err := url.PathUnescape(escaped)
-	return configKey{ConfigKind(kind), name}, err
-}
-
-// replaceConfigs sets or, with nil, removes the settings of one resource.
-func (d *draft) replaceConfigs(key configKey, configs map[string]string) {
-	if !d.cloned.configs {
-		d.configs, d.cloned.configs = maps.Clone(d.configs), true
-	}
-	if configs == nil {
-		delete(d.configs, key)
-	} else {
-		d.configs[key] = configs
-	}
-	if _, known := findName(d.topics, key.name); known && key.kind == TopicConfigs {
-		d.topic(key.name).Configs = configs
+	if d.configs[k] = (settings{values, rev}); rev == 0 {
+		delete(d.configs, k)
 	}
 }
 
-// topic returns the topic of that name, made if need be, to be changed.
-func (d *draft) topic(name string) *Topic {
+// place sets a partition of a topic that may be changed.
+func (t *Topic) place(n int, p *Partition) {
+	if n >= len(t.keys.partitions) {
+		t.keys.partitions = append(t.keys.partitions, make([]*Partition, n+1-len(t.keys.partitions))...)
+	}
+	t.keys.partitions[n] = p
+}
+
+// ownTopic returns the topic of that name, made if need be, to be changed.
+func (d *draft) ownTopic(name string) *Topic {
 	if t := d.owned[name]; t != nil {
 		return t
 	}
-	if !d.cloned.topics {
-		d.topics, d.cloned.topics = slices.Clone(d.topics), true
+	if !d.copied.topics {
+		d.topics, d.copied.topics = slices.Clone(d.topics), true
 	}
+	t := &Topic{Name: name}
 	i, known := findName(d.topics, name)
-	t := &Topic{Name: name, Configs: d.configs[configKey{TopicConfigs, name}]}
 	if known {
-		copied := *d.topics[i]
-		copied.Partitions = slices.Clone(copied.Partitions)
-		t = &copied
+		*t = *d.topics[i]
+		t.keys.partitions = slices.Clone(t.keys.partitions)
 		d.topics[i] = t
 	} else {
 		d.topics = slices.Insert(d.topics, i, t)
@@ -221,120 +240,52 @@ func (d *draft) topic(name string) *Topic {
 	return t
 }
 
-func (d *draft) setTopic(rest string, kv *mvccpb.KeyValue) error {
-	name, n, err := splitTopic(rest)
-	if err != nil {
-		return err
-	}
-	if n >= 0 {
-		return d.setPartition(name, n, kv)
-	}
-	var v topicValue
-	if err := json.Unmarshal(kv.Value, &v); err != nil {
-		return err
-	}
-	id, err := DecodeID(v.ID)
-	if err != nil {
-		return err
-	}
-	if v.Partitions < 1 || v.Partitions > MaxPartitions {
-		return fmt.Errorf("%d partitions", v.Partitions)
-	}
-	t := d.topic(name)
-	t.ID, t.declared, t.Created = id, v.Partitions, v.Created
-	t.grow(v.Partitions)
-	return nil
-}
-
-// grow makes room for n partitions.
-func (t *Topic) grow(n int) {
-	if n > len(t.Partitions) {
-		t.Partitions = append(t.Partitions, make([]*Partition, n-len(t.Partitions))...)
-	}
-}
-
-func (d *draft) setPartition(name string, n int, kv *mvccpb.KeyValue) error {
-	p := &Partition{ModRevision: kv.ModRevision}
-	err := json.Unmarshal(kv.Value, p)
-	if err == nil && len(p.Replicas) == 0 {
-		err = errors.New("no replicas")
-	}
-	if err != nil {
-		// A list starts from nothing: what was known before still holds.
-		if old := d.previousPartition(name, n); old != nil {
-			t := d.topic(name)
-			t.grow(n + 1)
-			t.Partitions[n] = old
+// ownBroker returns the entry of a broker id, made if need be, to be changed.
+func (d *draft) ownBroker(id int32) *brokerEntry {
+	if !d.copied.brokers {
+		d.copied.brokers = true
+		if d.brokers = maps.Clone(d.brokers); d.brokers == nil {
+			d.brokers = map[int32]*brokerEntry{}
 		}
-		return err
 	}
-	t := d.topic(name)
-	t.grow(n + 1)
-	t.Partitions[n] = p
-	return nil
-}
-
-func (d *draft) previousPartition(name string, n int) *Partition {
-	if d.previous == nil {
-		return nil
+	e := brokerEntry{}
+	if old := d.brokers[id]; old != nil {
+		e = *old
 	}
-	if t := d.previous.Topic(name); t != nil && n < len(t.Partitions) {
-		return t.Partitions[n]
-	}
-	return nil
+	d.brokers[id] = &e
+	return &e
 }
 
 // remove applies the deletion of one key.
-func (d *draft) remove(key string) {
-	kind, rest, _ := strings.Cut(strings.TrimPrefix(key, prefix), "/")
-	switch kind {
-	case "controller":
-		d.controller = -1
-	case "brokers":
-		if id, err := brokerID(rest); err == nil {
-			if !d.cloned.brokers {
-				d.brokers, d.cloned.brokers = maps.Clone(d.brokers), true
-			}
-			delete(d.brokers, id)
-		}
-	case "live":
-		if id, err := brokerID(rest); err == nil {
-			d.cloneLives()
-			delete(d.lives, id)
-		}
-	case "topics":
-		d.removeTopic(rest)
-	case "configs":
-		if key, err := parseConfigKey(rest); err == nil {
-			d.replaceConfigs(key, nil)
-		}
+func (d *draft) remove(text string) {
+	if _, known := d.bad[text]; known {
+		d.ownBad()
+		delete(d.bad, text)
 	}
-}
-
-func (d *draft) removeTopic(rest string) {
-	name, n, err := splitTopic(rest)
+	k, err := parseKey(text)
 	if err != nil {
 		return
 	}
-	if _, known := findName(d.topics, name); !known {
-		return
-	}
-	t := d.topic(name)
-	switch {
-	case n < 0:
-		t.declared = 0
-	case n < len(t.Partitions):
-		t.Partitions[n] = nil
-	}
-	if t.declared > 0 {
-		return
-	}
-	for len(t.Partitions) > 0 && t.Partitions[len(t.Partitions)-1] == nil {
-		t.Partitions = t.Partitions[:len(t.Partitions)-1]
-	}
-	if len(t.Partitions) == 0 {
-		i, _ := findName(d.topics, name)
-		d.topics = slices.Delete(d.topics, i, i+1)
-		d.owned[name] = nil
+	switch k.kind {
+	case clusterKind:
+		d.cluster.revision = 0
+	case controllerKind:
+		d.controller = seat{}
+	case brokerKind:
+		e := d.ownBroker(k.number)
+		e.broker, e.revision = nil, 0
+	case liveKind:
+		d.ownBroker(k.number).live = live{}
+	case topicKind:
+		t := d.ownTopic(k.name)
+		t.ID = [16]byte{}
+		t.keys.value, t.keys.revision = topicValue{}, 0
+	case partitionKind:
+		if p := d.partition(k); p != nil {
+			d.ownTopic(k.name).keys.partitions[k.number] = nil
+			d.lost = append(d.lost, lostPartition{k.name, int(k.number), p})
+		}
+	case configsKind:
+		d.setConfigs(k, nil, 0)
 	}
 }

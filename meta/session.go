@@ -2,17 +2,17 @@ package meta
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
 )
 
-// Session is one life of this broker in the metadata: one lease, one incarnation.
+// Session is one life of this broker in the metadata: one lease, one incarnation,
+// one live key. It is over when the lease is gone or the live key is not its own.
 type Session struct {
 	lease       clientv3.LeaseID
 	epoch       int64
@@ -29,264 +29,319 @@ func (s *Session) Incarnation() string { return s.incarnation }
 // Done is closed when the session is over.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-// Session is the present session, nil before the first registration.
-func (m *Meta) Session() *Session { return m.session.Load() }
-
-// settleCluster makes the cluster key, or finds it, and holds it against the
-// data directory.
-func (m *Meta) settleCluster(ctx context.Context) error {
-	fresh, err := json.Marshal(Cluster{ID: EncodeID(NewID()), Schema: Schema, Features: map[string]string{}})
-	if err != nil {
-		return err
-	}
-	cond := clientv3.Compare(clientv3.CreateRevision(clusterKey), "=", 0)
-	txn := m.txn().If(cond).Else(clientv3.OpGet(clusterKey))
-	if m.cfg.ClusterID == "" {
-		txn.Then(clientv3.OpPut(clusterKey, string(fresh)))
-	}
-	resp, err := txn.Commit(ctx)
-	if err != nil {
-		return fmt.Errorf("read the cluster's id: %w", err)
-	}
-	if resp.Succeeded {
-		if m.cfg.ClusterID != "" {
-			return fmt.Errorf("the data directory belongs to cluster %s, but its etcd in %s is empty", m.cfg.ClusterID, m.cfg.Dir)
-		}
-		return nil
-	}
-	var c Cluster
-	if err := json.Unmarshal(resp.Responses[0].GetResponseRange().Kvs[0].Value, &c); err != nil {
-		return fmt.Errorf("read the cluster's id: %w", err)
-	}
-	if c.Schema > Schema {
-		return fmt.Errorf("a newer build wrote the metadata: schema %d, this one knows %d", c.Schema, Schema)
-	}
-	if m.cfg.ClusterID != "" && m.cfg.ClusterID != c.ID {
-		return fmt.Errorf("the data directory belongs to cluster %s, its etcd to %s", m.cfg.ClusterID, c.ID)
-	}
-	return nil
-}
-
-// NewID returns a random id. None begins with '-' in its text form: tools take
-// such a word for a flag.
-func NewID() (id [16]byte) {
-	for {
-		rand.Read(id[:])
-		if EncodeID(id)[0] != '-' {
-			return id
-		}
+func (s *Session) isOver() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
 	}
 }
 
-// live registers this broker and keeps its lease; when the session is over it
+const (
+	defaultLeaseTTL = 6 * time.Second
+	renewEvery      = 500 * time.Millisecond
+	revokeDeadline  = time.Second // longest wait for a lease to be given back
+	complainEvery   = 10 * time.Second
+)
+
+// Session is the last session, nil before the first registration.
+func (m *Meta) Session() *Session {
+	s, _ := m.session.get()
+	return s
+}
+
+// live registers this broker and keeps its session; when that is over it
 // registers again, as a new life.
 func (m *Meta) live(ctx context.Context) error {
 	if !wait(ctx, m.cache.loaded) {
 		return nil
 	}
-	for first := true; ; first = false {
-		m.waitsFor("registering this broker")
-		s, err := m.register(ctx)
-		if ctx.Err() != nil {
+	for {
+		s := m.registerAtLast(ctx)
+		if s == nil {
 			return nil
 		}
-		if err != nil {
-			m.log.Warn("registration failed; trying again", "broker", m.cfg.NodeID, "err", err)
-			if !sleep(ctx, time.Second) {
-				return nil
-			}
-			continue
-		}
-		m.session.Store(s)
+		first := m.Session() == nil
+		m.session.update(func(*Session) *Session { return s })
 		m.waitsFor("")
-		m.log.Info("broker registered", "broker", m.cfg.NodeID, "brokerEpoch", s.epoch, "cluster", m.Snapshot().Cluster().ID)
+		m.log.Info("broker registered", "broker", m.cfg.NodeID, "brokerEpoch", s.epoch)
 		if first {
 			close(m.registered)
 		}
-		err = m.keep(ctx, s)
+		err := m.keep(ctx, s)
 		close(s.done)
+		m.revoke(s.lease) // with it goes the controller key
 		if ctx.Err() != nil {
-			return m.resign(s)
+			return nil
 		}
-		m.log.Warn("session lost; registering again", "broker", m.cfg.NodeID, "err", err)
+		m.waitsFor("registering this broker again")
+		m.log.Warn("session lost; registering again", "broker", m.cfg.NodeID, "brokerEpoch", s.epoch, "err", err)
 	}
 }
 
-func wait(ctx context.Context, c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	case <-ctx.Done():
-		return false
+// registerAtLast tries until the broker is registered; nil when ctx ended.
+func (m *Meta) registerAtLast(ctx context.Context) *Session {
+	var complained time.Time
+	for {
+		_, changed := m.Watch()
+		s, err := m.register(ctx)
+		if ctx.Err() != nil {
+			if s != nil {
+				m.revoke(s.lease)
+			}
+			return nil
+		}
+		if err == nil {
+			return s
+		}
+		m.waitsFor(err.Error())
+		if time.Since(complained) > complainEvery {
+			complained = time.Now()
+			m.log.Error("this broker cannot register; trying again", "broker", m.cfg.NodeID, "err", err)
+		}
+		select {
+		case <-changed: // whoever was in the way may be gone
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
 	}
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-// register begins a new life: a lease, the broker's own key and its live key,
-// and the controller key when nobody holds it.
+// register begins a new life: a lease, the broker's own key and its live key.
 func (m *Meta) register(ctx context.Context) (*Session, error) {
-	if err := m.endEarlierLife(ctx); err != nil {
+	seen, err := m.endEarlierLife(ctx)
+	if err != nil {
 		return nil, err
 	}
-	callCtx, cancel := context.WithTimeout(ctx, callDeadline)
+	callCtx, cancel := deadline(ctx)
 	defer cancel()
-	lease, err := m.client.Grant(callCtx, leaseTTL)
+	lease, err := m.client.Grant(callCtx, int64(m.cfg.LeaseTTL/time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("grant a lease: %w", err)
 	}
 	s := &Session{lease: lease.ID, incarnation: EncodeID(NewID()), done: make(chan struct{})}
-	sign, err := json.Marshal(live{Incarnation: s.incarnation, Directory: m.cfg.Broker.Directory})
+	if s.epoch, err = m.appear(callCtx, s, seen); err == nil {
+		err = m.WaitRevision(callCtx, s.epoch)
+	}
 	if err != nil {
+		m.revoke(s.lease)
 		return nil, err
 	}
-	broker, err := m.brokerValue(s.incarnation)
+	return s, nil
+}
+
+// appear puts the two keys of a life, if live/<me> is still at revision seen.
+func (m *Meta) appear(ctx context.Context, s *Session, seen int64) (epoch int64, err error) {
+	sign, err := encode(liveValue{s.incarnation, m.directory()})
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	resp, err := m.txn().
-		If(clientv3.Compare(clientv3.CreateRevision(liveKey(m.cfg.NodeID)), "=", 0)).
-		Then(clientv3.OpPut(brokerKey(m.cfg.NodeID), broker),
-			clientv3.OpPut(liveKey(m.cfg.NodeID), string(sign), clientv3.WithLease(s.lease))).
-		Commit(ctx)
+	broker, err := encode(m.selfIn(s))
 	if err != nil {
-		return nil, fmt.Errorf("register: %w", err)
+		return 0, err
+	}
+	c := change{}
+	c.when(at(liveKey(m.cfg.NodeID), seen))
+	c.put(brokerKey(m.cfg.NodeID), broker)
+	c.put(liveKey(m.cfg.NodeID), sign, clientv3.WithLease(s.lease))
+	resp, err := m.send(ctx, c)
+	if err != nil {
+		return 0, fmt.Errorf("register: %w", err)
 	}
 	if !resp.Succeeded {
-		return nil, fmt.Errorf("broker %d is alive elsewhere", m.cfg.NodeID)
+		return 0, fmt.Errorf("register: %w", m.aliveElsewhere())
 	}
-	s.epoch = resp.Header.Revision
-	if err := m.campaign(ctx, s); err != nil {
-		return nil, err
-	}
-	return s, m.WaitRevision(ctx, s.epoch)
+	return resp.Header.Revision, nil
 }
 
-func (m *Meta) brokerValue(incarnation string) (string, error) {
-	b := m.cfg.Broker
-	b.ID, b.Incarnation, b.State = m.cfg.NodeID, incarnation, *m.state.Load()
-	text, err := json.Marshal(b)
-	return string(text), err
+func (m *Meta) aliveElsewhere() error {
+	return fmt.Errorf("broker %d is alive elsewhere, or was until less than %v ago: two nodes must not have the same --node-id",
+		m.cfg.NodeID, m.cfg.LeaseTTL)
 }
 
-// endEarlierLife removes the live key of this directory's earlier life: the
-// directory lock proves that it is over. One of another directory is waited for.
-func (m *Meta) endEarlierLife(ctx context.Context) error {
-	callCtx, cancel := context.WithTimeout(ctx, callDeadline)
+// endEarlierLife ends the life of an earlier process in this directory: the lock
+// on the directory proves that it is over. Revoking its lease takes its controller
+// key along. A life in another directory is waited for. It returns the revision
+// of a live key that is in nobody's way, 0 for none.
+func (m *Meta) endEarlierLife(ctx context.Context) (seen int64, err error) {
+	l := m.Snapshot().liveOf(m.cfg.NodeID)
+	switch {
+	case l.epoch == 0:
+		return 0, nil
+	case l.lease == 0: // no life has a live key without a lease: a person wrote it
+		return l.epoch, nil
+	case l.Directory != m.directory():
+		return 0, fmt.Errorf("%w (its data directory is %s)", m.aliveElsewhere(), l.Directory)
+	}
+	callCtx, cancel := deadline(ctx)
 	defer cancel()
-	resp, err := m.client.Get(callCtx, liveKey(m.cfg.NodeID))
-	if err != nil {
-		return fmt.Errorf("look for an earlier life: %w", err)
+	_, err = m.client.Revoke(callCtx, l.lease)
+	if err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return 0, fmt.Errorf("end this broker's earlier life: %w", err)
 	}
-	if len(resp.Kvs) == 0 {
-		return nil
-	}
-	var l live
-	if err := json.Unmarshal(resp.Kvs[0].Value, &l); err != nil {
-		return fmt.Errorf("%s: %w", liveKey(m.cfg.NodeID), err)
-	}
-	if l.Directory != m.cfg.Broker.Directory {
-		return fmt.Errorf("another machine runs as broker %d, with data directory %s: change the node id of one of them", m.cfg.NodeID, l.Directory)
-	}
-	if resp.Kvs[0].Lease == 0 { // typed by hand: no lease ends it
-		_, err = m.client.Delete(callCtx, liveKey(m.cfg.NodeID))
-		return err
-	}
-	_, err = m.client.Revoke(callCtx, clientv3.LeaseID(resp.Kvs[0].Lease))
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
-		return nil
-	}
-	return err
+	return 0, nil
 }
 
-// campaign takes the controller key if nobody has it.
-func (m *Meta) campaign(ctx context.Context, s *Session) error {
-	value, err := json.Marshal(controllerValue{Broker: m.cfg.NodeID, BrokerEpoch: s.epoch})
-	if err != nil {
-		return err
+// revoke gives a lease back so that others need not wait for it to run out.
+func (m *Meta) revoke(lease clientv3.LeaseID) {
+	ctx, cancel := context.WithTimeout(context.Background(), revokeDeadline)
+	defer cancel()
+	if _, err := m.client.Revoke(ctx, lease); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		m.log.Warn("a lease was not given back", "broker", m.cfg.NodeID, "err", err)
 	}
-	_, err = m.txn().
-		If(clientv3.Compare(clientv3.CreateRevision(controllerKey), "=", 0)).
-		Then(clientv3.OpPut(controllerKey, string(value), clientv3.WithLease(s.lease))).
-		Commit(ctx)
-	if err != nil {
-		return fmt.Errorf("campaign for controller: %w", err)
-	}
-	return nil
 }
 
-// keep renews the lease until the session is over: the lease is gone, or the
-// live key is not this life's.
+// keep holds the session until it is over, and says why.
 func (m *Meta) keep(ctx context.Context, s *Session) error {
-	tick := time.NewTicker(renewInterval)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return m.renew(ctx, s) })
+	g.Go(func() error { return m.announce(ctx, s) })
+	return g.Wait()
+}
+
+// renew keeps the lease alive. Only a lease that is gone is an error: when etcd
+// does not answer, the next renewal may still come in time.
+func (m *Meta) renew(ctx context.Context, s *Session) error {
+	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
+	renewed, late := time.Now(), false
 	for {
-		snap, changed := m.Watch()
-		if epoch, ok := snap.Live(m.cfg.NodeID); !ok || epoch != s.epoch {
-			return errors.New("the live key is gone or another's")
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		if _, ok := snap.Controller(); !ok {
-			if err := m.campaign(ctx, s); err != nil && ctx.Err() == nil {
-				m.log.Warn("campaign failed", "err", err)
-			}
+		sent := time.Now()
+		callCtx, cancel := context.WithTimeout(ctx, attemptDeadline)
+		_, err := m.client.KeepAliveOnce(callCtx, s.lease)
+		cancel()
+		switch {
+		case err == nil:
+			renewed, late = sent, false
+		case errors.Is(err, rpctypes.ErrLeaseNotFound):
+			return err
+		case ctx.Err() == nil && !late:
+			late = true
+			m.log.Warn("lease not renewed; trying again", "broker", m.cfg.NodeID, "since", time.Since(renewed).Round(time.Millisecond), "err", err)
+		}
+	}
+}
+
+// announce keeps brokers/<me> as this broker wants to be seen, takes the
+// controller key when nobody has it, and ends when the live key is not that of s.
+func (m *Meta) announce(ctx context.Context, s *Session) error {
+	for {
+		_, selfChanged := m.self.get()
+		snap, changed := m.Watch()
+		if epoch, _ := snap.Live(m.cfg.NodeID); epoch != s.epoch {
+			return errors.New("the live key is gone or of another life")
+		}
+		err := m.announceSelf(ctx, snap, s)
+		if err == nil {
+			err = m.campaign(ctx, snap, s)
+		}
+		var again <-chan time.Time
+		if err != nil && ctx.Err() == nil {
+			m.log.Warn("this broker's state is not announced; trying again", "broker", m.cfg.NodeID, "err", err)
+			again = time.After(renewEvery)
 		}
 		select {
 		case <-changed:
-		case <-tick.C:
-			if err := m.renew(ctx, s); err != nil {
-				return err
-			}
+		case <-selfChanged:
+		case <-again:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
 
-// renew keeps the lease alive. Only a lease that is gone is an error: when etcd
-// does not answer, the next renewal may still come in time.
-func (m *Meta) renew(ctx context.Context, s *Session) error {
-	callCtx, cancel := context.WithTimeout(ctx, callDeadline)
-	defer cancel()
-	_, err := m.client.KeepAliveOnce(callCtx, s.lease)
-	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+// announceSelf writes brokers/<me> when it is not what it should be.
+func (m *Meta) announceSelf(ctx context.Context, snap *Snapshot, s *Session) error {
+	value, err := encode(m.selfIn(s))
+	if err != nil {
 		return err
 	}
-	if err != nil && ctx.Err() == nil {
-		m.log.Warn("lease not renewed", "err", err)
+	if b := snap.Broker(m.cfg.NodeID); b != nil && snap.bad[brokerKey(m.cfg.NodeID)] == 0 {
+		shown, err := encode(b)
+		if err != nil || shown == value {
+			return err
+		}
 	}
-	return nil
+	c := change{}
+	c.when(at(liveKey(m.cfg.NodeID), s.epoch))
+	c.put(brokerKey(m.cfg.NodeID), value)
+	resp, err := m.send(ctx, c)
+	if err != nil {
+		return err
+	}
+	// When the live key was not that of s the snapshot is about to tell.
+	return m.WaitRevision(ctx, resp.Header.Revision)
 }
 
-// resign gives the lease back at a clean stop, so that others need not wait for
-// it to run out.
-func (m *Meta) resign(s *Session) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if _, err := m.client.Revoke(ctx, s.lease); err != nil {
-		m.log.Warn("lease not given back", "err", err)
+// campaign takes the controller key if its holder's life is over or nobody has it.
+func (m *Meta) campaign(ctx context.Context, snap *Snapshot, s *Session) error {
+	if _, ok := snap.Controller(); ok {
+		return nil
 	}
-	return nil
+	value, err := encode(controllerValue{Broker: m.cfg.NodeID, BrokerEpoch: s.epoch})
+	if err != nil {
+		return err
+	}
+	c := change{}
+	c.when(at(controllerKey, snap.controller.revision), at(liveKey(m.cfg.NodeID), s.epoch))
+	c.put(controllerKey, value, clientv3.WithLease(s.lease))
+	resp, err := m.send(ctx, c)
+	if err != nil {
+		return fmt.Errorf("campaign for controller: %w", err)
+	}
+	return m.WaitRevision(ctx, resp.Header.Revision)
 }
 
-// SetState changes what this broker says of itself: Active after its logs are
-// recovered, Draining before it stops. It holds in later sessions too.
+// selfIn is what this broker registers in a life.
+func (m *Meta) selfIn(s *Session) Broker {
+	b, _ := m.self.get()
+	b.Incarnation = s.incarnation
+	return b
+}
+
+func (m *Meta) directory() string {
+	b, _ := m.self.get()
+	return b.Directory
+}
+
+// SetBroker changes what this broker says of itself, except its state. It waits
+// for nothing.
+func (m *Meta) SetBroker(b Broker) {
+	m.self.update(func(old Broker) Broker { return m.ownBroker(b, old.State) })
+}
+
+func (m *Meta) ownBroker(b Broker, state string) Broker {
+	b.ID, b.State, b.Incarnation = m.cfg.NodeID, state, ""
+	if b.Listeners == nil {
+		b.Listeners = map[string]string{}
+	}
+	return b
+}
+
+// SetState changes the state of this broker: Active after its logs are recovered,
+// Draining before it stops. It returns when the snapshot shows it. The state holds
+// in later sessions too.
 func (m *Meta) SetState(ctx context.Context, state string) error {
-	m.state.Store(&state)
-	s := m.Session()
-	broker, err := m.brokerValue(s.incarnation)
-	if err != nil {
-		return err
+	m.self.update(func(b Broker) Broker { b.State = state; return b })
+	for {
+		snap, changed := m.Watch()
+		s, renewed := m.session.get()
+		if snap != nil && s != nil {
+			if b := snap.Broker(m.cfg.NodeID); b != nil && b.State == state && b.Incarnation == s.incarnation {
+				return nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-renewed:
+		case <-ctx.Done():
+			return fmt.Errorf("broker %d is not %s yet: %w", m.cfg.NodeID, state, ctx.Err())
+		}
 	}
-	rev, err := m.write(ctx, nil, clientv3.OpPut(brokerKey(m.cfg.NodeID), broker))
-	if err != nil {
-		return fmt.Errorf("change the state of broker %d to %s: %w", m.cfg.NodeID, state, err)
-	}
-	return m.WaitRevision(ctx, rev)
 }

@@ -1,129 +1,109 @@
 package meta
 
 import (
-	"cmp"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// The states of a broker.
-const (
-	Fenced   = "fenced"
-	Active   = "active"
-	Draining = "draining"
-)
-
-// Cluster is what is fixed when a cluster is made.
-type Cluster struct {
-	ID       string            `json:"id"`
-	Schema   int               `json:"schema"`
-	Features map[string]string `json:"features"`
+// Snapshot is the metadata at one revision. It never changes; what it returns
+// must not be changed either. A later snapshot shares all that stayed the same:
+// a topic, a partition or a broker that did not change is the same pointer.
+type Snapshot struct {
+	revision   int64
+	cluster    cluster
+	controller seat
+	brokers    map[int32]*brokerEntry
+	all        []*Broker // registered, by id
+	active     []*Broker // by id
+	topics     []*Topic  // every name of which there is a key, by name
+	byID       []*Topic  // shown ones, by id
+	partitions int       // of shown topics
+	configs    map[key]settings
+	bad        map[string]int64 // keys whose value cannot be read, and its mod revision
+	unfinished int              // topics with a creating mark
 }
 
-// Broker is a registered broker.
-type Broker struct {
-	ID          int32             `json:"id"`
-	Host        string            `json:"host"`
-	Port        int32             `json:"port"`
-	Rack        string            `json:"rack"`
-	Listeners   map[string]string `json:"listeners"`
-	Directory   string            `json:"directory"`
-	Incarnation string            `json:"incarnation"`
-	State       string            `json:"state"`
-	Version     string            `json:"version"`
+type cluster struct {
+	Cluster
+	revision int64
+}
+
+// seat is who holds the controller key.
+type seat struct {
+	controllerValue
+	revision int64 // 0: nobody
+}
+
+// brokerEntry is what is known of one broker id.
+type brokerEntry struct {
+	broker   *Broker // nil: not registered
+	revision int64   // of broker
+	live     live
 }
 
 // live is a broker's sign of life.
 type live struct {
-	Incarnation string `json:"incarnation"`
-	Directory   string `json:"directory"`
-	epoch       int64
+	liveValue
+	epoch int64 // mod revision, 0: not alive
+	lease clientv3.LeaseID
+}
+
+// settings of a broker or a group.
+type settings struct {
+	values   map[string]string
+	revision int64
 }
 
 // Topic is a topic with all its partitions.
 type Topic struct {
 	Name       string
 	ID         [16]byte
-	Partitions []*Partition // by number; none is nil in what a Snapshot shows
+	Partitions []*Partition // by number; none is nil
 	Configs    map[string]string
 	Created    time.Time
 
-	declared int // partitions that the topic key names; 0 while there is none
+	keys topicKeys
 }
 
-// Partition says who has a partition and who leads it.
-type Partition struct {
-	Replicas          []int32 `json:"replicas"`
-	Leader            int32   `json:"leader"`
-	LeaderEpoch       int32   `json:"leaderEpoch"`
-	LeaderBrokerEpoch int64   `json:"leaderBrokerEpoch"`
-	ISR               []int32 `json:"isr"`
-	ELR               []int32 `json:"elr"`
-	LastKnown         []int32 `json:"lastKnown"`
-	Offline           []int32 `json:"offline"`
-	PartitionEpoch    int32   `json:"partitionEpoch"`
-
-	ModRevision int64 `json:"-"`
+// topicKeys is what etcd holds under one topic name.
+type topicKeys struct {
+	value      topicValue   // of topics/<name>
+	revision   int64        // mod revision of topics/<name>, 0: not there
+	configs    int64        // mod revision of configs/topics/<name>, 0: not there
+	partitions []*Partition // by number, nil: not there; more than the topic has while some are added
 }
 
-// ConfigKind says whose settings they are.
-type ConfigKind string
-
-// The kinds of settings.
-const (
-	TopicConfigs  ConfigKind = "topics"
-	BrokerConfigs ConfigKind = "brokers"
-	GroupConfigs  ConfigKind = "groups"
-)
-
-type configKey struct {
-	kind ConfigKind
-	name string
-}
-
-// Snapshot is the metadata at one revision. It never changes; what it returns
-// must not be changed either.
-type Snapshot struct {
-	revision   int64
-	cluster    Cluster
-	controller int32 // -1 is none
-	brokers    map[int32]*Broker
-	lives      map[int32]live
-	topics     []*Topic // by name, incomplete ones too
-	byID       []*Topic // complete ones, by id
-	configs    map[configKey]map[string]string
-}
+// missing stands for a partition whose key is not there or was never readable.
+var missing = &Partition{Leader: -1, LeaderEpoch: -1}
 
 // Revision is the etcd revision up to which the snapshot is complete.
 func (s *Snapshot) Revision() int64 { return s.revision }
 
 // Cluster is what is fixed of the cluster.
-func (s *Snapshot) Cluster() Cluster { return s.cluster }
+func (s *Snapshot) Cluster() Cluster { return s.cluster.Cluster }
 
-// Controller is the broker that holds the controller key and is alive.
+// Controller is the broker that holds the controller key, in a life that goes on.
 func (s *Snapshot) Controller() (id int32, ok bool) {
-	_, alive := s.lives[s.controller]
-	return s.controller, alive
-}
-
-func (t *Topic) complete() bool {
-	return t.declared > 0 && len(t.Partitions) == t.declared && !slices.Contains(t.Partitions, nil)
-}
-
-func findName(topics []*Topic, name string) (int, bool) {
-	return slices.BinarySearchFunc(topics, name, func(t *Topic, n string) int { return strings.Compare(t.Name, n) })
-}
-
-func findID(topics []*Topic, id [16]byte) (int, bool) {
-	return slices.BinarySearchFunc(topics, id, func(t *Topic, id [16]byte) int { return slices.Compare(t.ID[:], id[:]) })
+	epoch, alive := s.Live(s.controller.Broker)
+	ok = s.controller.revision > 0 && alive && epoch == s.controller.BrokerEpoch
+	return s.controller.Broker, ok
 }
 
 // Topic finds a topic by name, nil when there is none.
 func (s *Snapshot) Topic(name string) *Topic {
-	if i, ok := findName(s.topics, name); ok && s.topics[i].complete() {
+	if t := s.named(name); t != nil && t.shown() {
+		return t
+	}
+	return nil
+}
+
+// named finds what is known of a topic name, shown or not.
+func (s *Snapshot) named(name string) *Topic {
+	if i, ok := findName(s.topics, name); ok {
 		return s.topics[i]
 	}
 	return nil
@@ -141,7 +121,7 @@ func (s *Snapshot) TopicByID(id [16]byte) *Topic {
 func (s *Snapshot) Topics() iter.Seq[*Topic] {
 	return func(yield func(*Topic) bool) {
 		for _, t := range s.topics {
-			if t.complete() && !yield(t) {
+			if t.shown() && !yield(t) {
 				return
 			}
 		}
@@ -152,47 +132,117 @@ func (s *Snapshot) Topics() iter.Seq[*Topic] {
 func (s *Snapshot) NumTopics() int { return len(s.byID) }
 
 // NumPartitions counts the partitions of all topics.
-func (s *Snapshot) NumPartitions() int {
-	n := 0
-	for _, t := range s.byID {
-		n += len(t.Partitions)
+func (s *Snapshot) NumPartitions() int { return s.partitions }
+
+// KnowsTopicID reports whether a topic has this id, one that is being created
+// and hidden included. While Unreadable names a key under topics/, an id that is
+// not known may still be in use.
+func (s *Snapshot) KnowsTopicID(id [16]byte) bool {
+	return s.TopicByID(id) != nil || slices.ContainsFunc(s.topics, func(t *Topic) bool {
+		return t.keys.revision > 0 && t.ID == id
+	})
+}
+
+// Unreadable are the keys whose value cannot be read, in order. What they held
+// before stays in force.
+func (s *Snapshot) Unreadable() []string {
+	keys := make([]string, 0, len(s.bad))
+	for k := range s.bad {
+		keys = append(keys, k)
 	}
-	return n
+	slices.Sort(keys)
+	return keys
 }
 
 // AllBrokers are the registered brokers, alive or not, by id.
-func (s *Snapshot) AllBrokers() []*Broker {
-	return slices.SortedFunc(maps.Values(s.brokers), func(a, b *Broker) int { return cmp.Compare(a.ID, b.ID) })
-}
+func (s *Snapshot) AllBrokers() []*Broker { return s.all }
 
 // Brokers are the active brokers, by id.
-func (s *Snapshot) Brokers() []*Broker {
-	return slices.DeleteFunc(s.AllBrokers(), func(b *Broker) bool { return !s.active(b) })
-}
-
-// active reports whether a broker is alive in the life that it registered, and
-// neither fenced nor draining.
-func (s *Snapshot) active(b *Broker) bool {
-	l, ok := s.lives[b.ID]
-	return ok && b.State == Active && l.Incarnation == b.Incarnation
-}
+func (s *Snapshot) Brokers() []*Broker { return s.active }
 
 // Broker finds a registered broker, nil when there is none.
-func (s *Snapshot) Broker(id int32) *Broker { return s.brokers[id] }
+func (s *Snapshot) Broker(id int32) *Broker {
+	if e := s.brokers[id]; e != nil {
+		return e.broker
+	}
+	return nil
+}
 
-// IsActive reports whether a broker may lead: it is alive and active.
-func (s *Snapshot) IsActive(id int32) bool {
-	b := s.brokers[id]
-	return b != nil && s.active(b)
+// IsActive reports whether a broker may lead: it is alive in the life that it
+// registered, and neither fenced nor draining.
+func (s *Snapshot) IsActive(id int32) bool { return s.brokers[id].active() }
+
+func (e *brokerEntry) active() bool {
+	return e != nil && e.broker != nil && e.broker.State == Active && e.live.epoch > 0 &&
+		e.live.Incarnation == e.broker.Incarnation
 }
 
 // Live is the broker epoch of a broker that is alive.
 func (s *Snapshot) Live(id int32) (epoch int64, ok bool) {
-	l, ok := s.lives[id]
-	return l.epoch, ok
+	l := s.liveOf(id)
+	return l.epoch, l.epoch > 0
+}
+
+func (s *Snapshot) liveOf(id int32) live {
+	if e := s.brokers[id]; e != nil {
+		return e.live
+	}
+	return live{}
 }
 
 // Configs are the settings of one resource, nil when it has none.
 func (s *Snapshot) Configs(kind ConfigKind, name string) map[string]string {
-	return s.configs[configKey{kind, name}]
+	values, _ := s.settings(kind, name)
+	return values
+}
+
+// settings are the settings of one resource and what a change of them compares.
+func (s *Snapshot) settings(kind ConfigKind, name string) (values map[string]string, rev int64) {
+	if kind != TopicConfigs {
+		c := s.configs[key{kind: configsKind, configs: kind, name: name}]
+		return c.values, c.revision
+	}
+	if t := s.named(name); t != nil {
+		return t.Configs, t.keys.configs
+	}
+	return nil, 0
+}
+
+// shown reports whether readers see the topic.
+func (t *Topic) shown() bool { return t.keys.revision > 0 && t.keys.value.Creating == nil }
+
+// empty reports whether there is no key of this name left.
+func (t *Topic) empty() bool {
+	return t.keys.revision == 0 && t.keys.configs == 0 && len(t.keys.partitions) == 0
+}
+
+func findName(topics []*Topic, name string) (int, bool) {
+	return slices.BinarySearchFunc(topics, name, func(t *Topic, n string) int { return strings.Compare(t.Name, n) })
+}
+
+func findID(topics []*Topic, id [16]byte) (int, bool) {
+	return slices.BinarySearchFunc(topics, id, func(t *Topic, id [16]byte) int { return slices.Compare(t.ID[:], id[:]) })
+}
+
+// keysOf yields every readable key of the snapshot with its mod revision.
+func (s *Snapshot) keysOf() iter.Seq2[key, int64] {
+	return func(yield func(key, int64) bool) {
+		ok := yield(key{kind: clusterKind}, s.cluster.revision) && yield(key{kind: controllerKind}, s.controller.revision)
+		for id, e := range s.brokers {
+			ok = ok && yield(key{kind: brokerKind, number: id}, e.revision) && yield(key{kind: liveKind, number: id}, e.live.epoch)
+		}
+		for k, c := range s.configs {
+			ok = ok && yield(k, c.revision)
+		}
+		for _, t := range s.topics {
+			ok = ok && yield(key{kind: topicKind, name: t.Name}, t.keys.revision) &&
+				yield(key{kind: configsKind, configs: TopicConfigs, name: t.Name}, t.keys.configs)
+			for n, p := range t.keys.partitions {
+				ok = ok && (p == nil || yield(key{kind: partitionKind, name: t.Name, number: int32(n)}, p.ModRevision))
+			}
+			if !ok {
+				return
+			}
+		}
+	}
 }
