@@ -1,0 +1,131 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Disk nearly full: producers are told at once and in words, everything else goes on,
+// and it is over when space is back.
+func TestDiskFullSoft(t *testing.T) {
+	d := newDisk(t, 1200)
+	n := StartNode(t, NodeConfig{Dir: filepath.Join(d.mount, "data")})
+	topic := topicName(t, "t")
+	produce(t, n.Kafka, topic, 1000, plainRecord)
+
+	d.fill(200 << 20)
+	began := time.Now()
+	eventually(t, 20*time.Second, func() error {
+		got := produceRaw(t, n.Kafka, topic, 0, seal(newBatch([]byte("refused"))))
+		if got.ErrorCode != kerr.PolicyViolation.Code {
+			return fmt.Errorf("produce to a nearly full disk: %v", kerr.ErrorForCode(got.ErrorCode))
+		}
+		if got.ErrorMessage == nil || !strings.Contains(*got.ErrorMessage, "disk nearly full on broker 1") {
+			t.Fatalf("the error message is %q", deref(got.ErrorMessage))
+		}
+		t.Logf("refused %v after the disk ran low: %s", time.Since(began).Round(time.Millisecond), *got.ErrorMessage)
+		return nil
+	})
+	client := newClient(t, n.Kafka)
+	began = time.Now()
+	err := client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: []byte("refused")}).FirstErr()
+	if !errors.Is(err, kerr.PolicyViolation) || time.Since(began) > 10*time.Second {
+		t.Errorf("a client is told %v after %v", err, time.Since(began))
+	}
+	code, text, err := n.Get("/readyz")
+	if err != nil || code != http.StatusServiceUnavailable || !strings.Contains(text, "disk nearly full") {
+		t.Errorf("/readyz: %d %q (%v)", code, text, err)
+	}
+	other := topicName(t, "other") // administration goes on
+	createTopic(t, n.Kafka, other, 1, nil)
+	if _, err := newAdmin(t, n.Kafka).DeleteTopic(t.Context(), other); err != nil {
+		t.Error(err)
+	}
+
+	d.empty()
+	began = time.Now()
+	eventually(t, 20*time.Second, func() error {
+		return kerr.ErrorForCode(produceRaw(t, n.Kafka, topic, 0, seal(newBatch([]byte("back")))).ErrorCode)
+	})
+	t.Logf("accepted again %v after space was back", time.Since(began).Round(time.Millisecond))
+	n.WaitReady()
+	records := 0
+	readPartition(t, n.Kafka, topic, 0, func(r *kgo.Record) {
+		if string(r.Value) == "refused" {
+			t.Errorf("a refused record is at offset %d", r.Offset)
+		}
+		records++
+	})
+	if records < 1001 {
+		t.Errorf("%d records, want the 1000 before and those after", records)
+	}
+}
+
+// Not a byte left: the log stops, the process does not; when space is back the writers
+// go on, with nothing lost, nothing twice.
+func TestDiskFullHard(t *testing.T) {
+	d := newDisk(t, 1200)
+	n := StartNode(t, NodeConfig{Dir: filepath.Join(d.mount, "data"), Args: []string{"--set", "disk.min.free.bytes=1"}})
+	probe := topicName(t, "probe")
+	produce(t, n.Kafka, probe, 1, plainRecord)
+	for round := range rounds(1, 5) {
+		topic := topicName(t, fmt.Sprint("round", round))
+		w := startWorkload(t, n.Kafka, topic, 4)
+		w.waitFor(5_000)
+		d.fill(4 << 20)
+		eventually(t, time.Minute, func() error {
+			if d.free() > 1<<20 {
+				d.fill(1 << 20)
+			}
+			got := produceRaw(t, n.Kafka, probe, 0, seal(newBatch(make([]byte, 100_000))))
+			if got.ErrorCode != kerr.KafkaStorageError.Code {
+				return n.alive(fmt.Errorf("produce to a full disk: %v", kerr.ErrorForCode(got.ErrorCode)))
+			}
+			return nil
+		})
+		atFull := w.count()
+		code, text, err := n.Get("/readyz")
+		t.Logf("full: %d records acknowledged; /readyz: %d %q (%v)", atFull, code, text, err)
+		readSome(t, n.Kafka, topic)
+		time.Sleep(2 * time.Second) // long enough for the metadata to feel it too
+		if err := n.alive(nil); err != nil {
+			t.Fatal(err)
+		}
+
+		d.empty()
+		began := time.Now()
+		w.waitFor(w.count() + 20_000)
+		t.Logf("writers went on %v after space was back", time.Since(began).Round(time.Millisecond))
+		n.WaitReady()
+		w.stop()
+		w.check()
+	}
+	n.Restart()
+}
+
+// readSome reads what one fetch gives.
+func readSome(t *testing.T, addr, topic string) {
+	t.Helper()
+	start := map[string]map[int32]kgo.Offset{topic: {0: kgo.NewOffset().AtStart()}}
+	client := newClient(t, addr, kgo.ConsumePartitions(start))
+	defer client.Close()
+	fetches := client.PollFetches(t.Context())
+	if err := fetches.Err(); err != nil || fetches.NumRecords() == 0 {
+		t.Errorf("fetch from a full disk: %d records, %v", fetches.NumRecords(), err)
+	}
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return "null"
+	}
+	return *s
+}
