@@ -85,6 +85,9 @@ func New(cfg Config) (*Broker, error) {
 		return nil, errors.Join(err, b.server.close(), b.http.close())
 	}
 	b.meta = meta.New(b.metaConfig())
+	if err := b.meta.Listen(); err != nil {
+		return nil, errors.Join(err, b.server.close(), b.http.close(), b.store.Close())
+	}
 	return b, nil
 }
 
@@ -106,6 +109,7 @@ func (b *Broker) storeConfig() logstore.Config {
 	return logstore.Config{
 		Dir: b.cfg.DataDir, NodeID: b.cfg.NodeID, Logger: b.log,
 		RetentionInterval: time.Duration(retentionCheckMs.of(static)) * time.Millisecond,
+		MinFree:           diskMinFreeBytes.of(static),
 		OnReopen:          b.logReopened,
 	}
 }
@@ -115,7 +119,7 @@ func (b *Broker) metaConfig() meta.Config {
 	id := b.store.Identity()
 	return meta.Config{
 		NodeID: b.cfg.NodeID, Dir: filepath.Join(b.cfg.DataDir, "etcd"),
-		PeerListen: b.cfg.PeerListen, EtcdListen: b.cfg.EtcdListen, Logger: b.log,
+		PeerListen: b.cfg.PeerListen, EtcdListen: b.cfg.EtcdListen, Insecure: b.cfg.Insecure, Logger: b.log,
 		ClusterID: id.ClusterID,
 		Broker: meta.Broker{
 			ID: b.cfg.NodeID, Host: host, Port: port, Rack: b.cfg.Rack,
@@ -244,17 +248,6 @@ func (b *Broker) Durability() string {
 		return "an acknowledged record is on disk (flush.messages=1)"
 	}
 	return "an acknowledged record is in the page cache: a power cut may lose it (flush.messages above 1)"
-}
-
-// IsLoopback reports whether an address host:port can be reached from this
-// machine alone.
-func IsLoopback(addr string) (bool, error) {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return false, fmt.Errorf("%q is not host:port", addr)
-	}
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback(), nil
 }
 
 // EtcdAddr is the address that etcdctl reaches, "" before the metadata runs.

@@ -98,8 +98,17 @@ func (b *Broker) why() string {
 	default:
 		return "recovering logs and waiting for leadership"
 	}
-	if low, text := b.store.DiskLow(); low {
-		return text
+	if why := b.diskLow(); why != "" {
+		return why
 	}
-	return ""
+	return b.store.Trouble()
+}
+
+// diskLow says that producers are refused for want of space, "" when they are not.
+func (b *Broker) diskLow() string {
+	low, text := b.store.DiskLow()
+	if !low {
+		return ""
+	}
+	return fmt.Sprintf("disk nearly full on broker %d: %s", b.cfg.NodeID, text)
 }

@@ -108,8 +108,8 @@ func (c *conn) stagePartition(t *topic, rp *wire.ProducePartition, ref stageRef)
 	if err != nil {
 		return err
 	}
-	if low, text := c.b.store.DiskLow(); low {
-		return explain(kerr.PolicyViolation, "%s on broker %d", text, c.b.cfg.NodeID)
+	if why := c.b.diskLow(); why != "" {
+		return explain(kerr.PolicyViolation, "%s", why)
 	}
 	rules := p.rules.Load()
 	b, err := rules.check(rp.Records, ref.answer.h.Version, c.in.last)

@@ -60,9 +60,6 @@ func start(c *cli.Context) error {
 	}
 	cfg := node.config
 	cfg.Settings, cfg.Logger, cfg.Version = node.settings, log, versionText()
-	if err := checkListeners(cfg); err != nil {
-		return err
-	}
 	if len(node.ignored) > 0 {
 		slices.Sort(node.ignored)
 		log.Info("settings without meaning here", "names", strings.Join(slices.Compact(node.ignored), " "))
@@ -122,20 +119,6 @@ func nodeConfig(c *cli.Context) (*nodeSettings, error) {
 	}
 	n.config.Insecure = c.Bool("insecure")
 	return n, nil
-}
-
-// checkListeners refuses what would open the metadata to everyone.
-func checkListeners(cfg broker.Config) error {
-	for flag, addr := range map[string]string{"--peer-listen": cfg.PeerListen, "--etcd-listen": cfg.EtcdListen} {
-		local, err := broker.IsLoopback(addr)
-		if err != nil {
-			return fmt.Errorf("%s: %w", flag, err)
-		}
-		if !local && !cfg.Insecure {
-			return fmt.Errorf("%s %s can be reached from elsewhere, and whoever reaches it owns the cluster: use a loopback address, or --insecure if the network is yours alone", flag, addr)
-		}
-	}
-	return nil
 }
 
 // logger writes to w at the given level, in the given form.

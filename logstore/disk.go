@@ -57,7 +57,23 @@ func (s *Store) DiskLow() (bool, string) {
 	if free >= s.disk.limit() {
 		return false, ""
 	}
-	return true, fmt.Sprintf("disk nearly full: %d MiB free, %d MiB wanted", free>>20, s.disk.limit()>>20)
+	return true, fmt.Sprintf("%d MiB free, %d MiB wanted", free>>20, s.disk.limit()>>20)
+}
+
+// Trouble says in words which logs do not serve, "" when all do.
+func (s *Store) Trouble() string {
+	n, first := 0, ""
+	for _, l := range s.Logs() {
+		if err := l.Err(); err != nil {
+			if n++; n == 1 {
+				first = err.Error()
+			}
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d logs do not serve; one of them: %s", n, first)
 }
 
 // Free returns the free and total bytes of the file system.

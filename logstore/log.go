@@ -21,7 +21,6 @@ type Options struct {
 	RetentionBytes       int64 // keep about this many bytes; 0 or less: all
 	IndexIntervalBytes   int64 // 0: 16 KiB
 	ProducerExpirationMs int64 // forget idle producers; 0: after a day
-	FileDeleteDelayMs    int64 // before the file of a dropped segment is unlinked
 }
 
 func (o Options) withDefaults() Options {
