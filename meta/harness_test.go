@@ -69,3 +69,5 @@ func copyStopped(t *testing.T, m running, last func()) Config {
 	}
 	return cfg
 }
+
+const tenSeconds = 10 * time.Second

@@ -115,7 +115,7 @@ func parseKey(text string) (k key, err error) {
 	default:
 		return key{}, nil
 	}
-	if err == nil && k.String() != text {
+	if err == nil && k.kind != unknownKind && k.String() != text {
 		err = errors.New("not the usual way to write this key")
 	}
 	return k, err
