@@ -37,7 +37,7 @@ func (l *Log) Append(epoch int32, items []Item) error {
 
 // published tells who waits for an append, without any lock.
 func (l *Log) published(end int64) {
-	l.written.advance(end)
+	l.written.notify()
 	o := l.options.Load()
 	if o.FlushMessages != 1 {
 		l.acked.advance(end)
@@ -92,6 +92,7 @@ func (l *Log) append(epoch int32, items []Item) (end int64, err error) {
 	if err := l.write(items[staged:], bytes); err != nil {
 		return 0, err
 	}
+	l.written.raise(end) // under the lock: the next append begins there
 	return end, nil
 }
 

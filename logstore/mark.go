@@ -72,19 +72,29 @@ func (m *Mark) Cancel(w *Waiter) bool {
 
 // advance moves the mark up to v and wakes who waited for it; a lower v changes nothing.
 func (m *Mark) advance(v int64) {
+	if m.raise(v) {
+		m.notify()
+	}
+}
+
+// raise moves the mark up to v and leaves the waking to notify, for a caller that holds a lock.
+func (m *Mark) raise(v int64) bool {
 	for {
 		old := m.v.Load()
 		if v <= old {
-			return
+			return false
 		}
 		if m.v.CompareAndSwap(old, v) {
-			break
+			return true
 		}
 	}
-	if low := m.lowest.Load(); low == 0 || math.MaxInt64-low > v {
-		return
+}
+
+// notify wakes who waits for what the mark has reached.
+func (m *Mark) notify() {
+	if low := m.lowest.Load(); low != 0 && math.MaxInt64-low <= m.v.Load() {
+		m.wakeDue()
 	}
-	m.wakeDue()
 }
 
 // fail wakes every waiter with err, now and at each later Wait, until reset.
