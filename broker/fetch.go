@@ -10,6 +10,7 @@ import (
 
 	"chronik/logstore"
 	"chronik/wire"
+	"chronik/wire/batch"
 )
 
 // maxPartitionRead is the most that one fetch reads of one partition, unless the
@@ -318,7 +319,26 @@ func (a *fetchAnswer) look(fp *fetchPartition, left int, first bool) fetchResult
 		if err == nil && !first && len(dst)-before > limit {
 			dst = dst[:before]
 		}
+		if err == nil && a.h.Version < zstdFetch && hasZstd(dst[before:]) {
+			err = kerr.UnsupportedCompressionType
+		}
 		return dst, err
 	}
 	return r
+}
+
+// zstdFetch is the first version whose clients know zstd (KIP-110).
+const zstdFetch = 10
+
+func hasZstd(records []byte) bool {
+	for {
+		b, rest, err := batch.First(records)
+		if err != nil {
+			return false
+		}
+		if b.Codec() == batch.Zstd {
+			return true
+		}
+		records = rest
+	}
 }

@@ -28,12 +28,30 @@ func (b *Broker) follow(ctx context.Context) error {
 		b.applied.set(snap.Revision())
 		if !ready && b.settled(snap) {
 			ready = true
+			if err := b.setStraysAside(snap); err != nil {
+				return err
+			}
 			close(b.ready)
 		}
 		if !waitFor(ctx, changed) {
 			return nil
 		}
 	}
+}
+
+// setStraysAside takes logs out of service whose topics are gone: they were
+// deleted while this broker was down.
+func (b *Broker) setStraysAside(snap *meta.Snapshot) error {
+	for _, l := range b.store.Logs() {
+		if snap.TopicByID(l.ID().Topic) != nil {
+			continue
+		}
+		b.log.Warn("log of an unknown topic is set aside for a day", "log", l.ID())
+		if err := b.store.SetAside(l.ID()); err != nil {
+			return fmt.Errorf("set aside %s: %w", l.ID(), err)
+		}
+	}
+	return nil
 }
 
 // settled reports whether this broker is listed and leads what it should.

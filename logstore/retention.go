@@ -39,12 +39,12 @@ func (s *Store) retain(context.Context) error {
 		l.mu.Unlock()
 	}
 	if len(drops) == 0 {
-		return nil
+		return s.dropStrays()
 	}
 	if err := s.writeCheckpointNow(); err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{s.dropStrays()}
 	for _, d := range drops {
 		errs = append(errs, d.l.dropFront(d.n))
 	}

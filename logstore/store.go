@@ -201,6 +201,9 @@ func (s *Store) Take(id ID, o Options) (*Log, error) {
 		return l, nil
 	}
 	l := newLog(s, id, o)
+	if err := l.takeBack(); err != nil {
+		return nil, err
+	}
 	s.logs[id] = l
 	s.checkpoint.changed.Store(true)
 	return l, nil

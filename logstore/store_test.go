@@ -334,6 +334,31 @@ func TestDelete(t *testing.T) {
 	stop(true)
 }
 
+// A log whose topic is unknown is kept aside, and is back with its topic.
+func TestSetAside(t *testing.T) {
+	dir := t.TempDir()
+	s, stop := running(t, dir)
+	l := taken(t, s, Options{})
+	var m maker
+	mustDo(t, l.Append(3, []Item{{Batch: m.batch(5, 10, 1)}}))
+	reached(t, l.AckedMark(), 5)
+	mustDo(t, s.SetAside(testID))
+	mustDo(t, s.dropStrays())
+	if s.Log(testID) != nil {
+		t.Error("a log that was set aside is there")
+	}
+	if l = taken(t, s, Options{}); l.End() != 5 || l.LastEpoch() != 3 || len(readBack(t, l, 1000)) != 1 {
+		t.Errorf("back with end %d, epoch %d", l.End(), l.LastEpoch())
+	}
+	mustDo(t, s.SetAside(testID))
+	s.cfg.Now = func() time.Time { return time.Now().Add(25 * time.Hour) }
+	mustDo(t, s.dropStrays())
+	if l = taken(t, s, Options{}); l.End() != 0 {
+		t.Errorf("after a day it is back with end %d", l.End())
+	}
+	stop(true)
+}
+
 func TestPageCacheMode(t *testing.T) {
 	s, stop := running(t, t.TempDir())
 	l := taken(t, s, Options{FlushMessages: 1 << 62})
