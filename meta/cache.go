@@ -226,7 +226,10 @@ func (c *cache) follow(ctx context.Context, from source) error {
 			c.apply(resp)
 			silent.Reset(from.silence)
 		case <-silent.C:
-			return fmt.Errorf("the watch was silent for %v", from.silence)
+			if err := c.checkSilence(ctx, from); err != nil {
+				return err
+			}
+			silent.Reset(from.silence)
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -236,6 +239,21 @@ func (c *cache) follow(ctx context.Context, from source) error {
 			return errors.New("etcd has no leader")
 		}
 	}
+}
+
+// checkSilence tells a watch that lost something from one of which etcd has nothing
+// to tell: it is silent until the first revision after its start.
+func (c *cache) checkSilence(ctx context.Context, from source) error {
+	ctx, cancel := context.WithTimeout(ctx, from.silence)
+	defer cancel()
+	resp, err := from.client.Get(ctx, clusterKey, clientv3.WithCountOnly())
+	if err != nil {
+		return fmt.Errorf("the watch was silent for %v, and a read failed: %w", from.silence, err)
+	}
+	if resp.Header.Revision > c.snapshot().revision {
+		return fmt.Errorf("the watch was silent for %v", from.silence)
+	}
+	return nil
 }
 
 // watching tells that the cache is loaded. Not before: a write that comes between
