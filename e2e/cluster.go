@@ -277,25 +277,3 @@ func eventually(t testing.TB, within time.Duration, try func() error) {
 		time.Sleep(20 * time.Millisecond)
 	}
 }
-
-// startDefault starts chronik without arguments in an empty folder, as a newcomer does:
-// on the default ports, which must be free.
-func startDefault(t testing.TB) *Node {
-	t.Helper()
-	for _, port := range []string{"9092", "9644", "2379", "2380"} {
-		l, err := net.Listen("tcp", "127.0.0.1:"+port)
-		if err != nil {
-			t.Fatalf("a default port is taken by another process: %v", err)
-		}
-		l.Close()
-	}
-	dir := t.TempDir()
-	n := &Node{
-		Dir: filepath.Join(dir, "chronik-data"), Kafka: "localhost:9092", HTTP: "localhost:9644", Etcd: "localhost:2379",
-		t: t, workDir: dir, log: filepath.Join(t.TempDir(), "log"),
-	}
-	t.Cleanup(n.cleanup)
-	n.Start()
-	n.WaitReady()
-	return n
-}

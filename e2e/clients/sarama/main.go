@@ -74,14 +74,15 @@ func (d driver) Alter(topic, name, value string) (got string, err error) {
 		if err != nil {
 			return err
 		}
-		entries, err := a.DescribeConfig(sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{name}})
+		resource := &sarama.ConfigResource{Type: sarama.TopicResource, Name: topic, ConfigNames: []string{name}}
+		described, err := a.DescribeConfigs([]*sarama.ConfigResource{resource}, sarama.DescribeConfigsOptions{})
 		if err != nil {
 			return err
 		}
-		if len(entries) != 1 {
-			return fmt.Errorf("%d configs came for one name", len(entries))
+		if len(described) != 1 || len(described[0].Configs) != 1 {
+			return fmt.Errorf("for one config %d resources came", len(described))
 		}
-		got = entries[0].Value
+		got = described[0].Configs[0].Value
 		return nil
 	})
 	return got, err
