@@ -12,24 +12,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// shared is one broker for the tests that need no restart.
-var shared = sync.OnceValues(func() (*Broker, error) {
-	b, err := New(Config{Listen: "localhost:0", PeerListen: "127.0.0.1:0", EtcdListen: "127.0.0.1:0", DataDir: sharedDir})
-	if err != nil {
-		return nil, err
-	}
-	go func() { sharedEnd <- b.Run(sharedCtx) }()
-	<-b.Ready()
-	return b, nil
-})
-
-// asked is a client of the shared broker that does not retry.
+// asked is a new broker and a client of it that does not retry.
 func asked(t *testing.T) (*Broker, *kgo.Client) {
 	t.Helper()
-	b, err := shared()
-	if err != nil {
-		t.Fatal(err)
-	}
+	b, _ := started(t, t.TempDir(), nil)
 	return b, client(t, b, kgo.RequestRetries(0), kgo.ProducerBatchCompression(kgo.NoCompression()))
 }
 
