@@ -59,7 +59,7 @@ rounds: ## full counts: 20 rounds of kill -9, 10 of power cut (needs root)
 fuzz: ## every fuzz target for FUZZTIME each
 	FUZZTIME=$(FUZZTIME) scripts/fuzz $(V)
 
-bench: build ## the benchmark rows on fresh nodes, into bench/results.md
+bench: build ## benchmark rows against a fresh broker, printed as a table
 	scripts/bench
 
 clean: ## remove what was built and installed here; data directories stay
