@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"errors"
+	"expvar"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -16,6 +17,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
@@ -160,6 +162,11 @@ func (n *node) servePorts(l *listeners) {
 // lead makes a lone voter leader at once, by the message with which a leader
 // hands over. Waiting for its election timeout would be most of the start. It
 // returns when there is a leader, or when that has to come the usual way.
+//
+// The message must not come before raft has applied what is committed: raft then
+// looks through its log for changes of the membership, and panics when etcd, which
+// applies ahead of it, has cut that log already. Afterwards nothing more can be
+// committed without a leader.
 func (n *node) lead(ctx context.Context) {
 	s := n.etcd.Server
 	if len(s.Cluster().Members()) != 1 || s.IsLearner() {
@@ -171,9 +178,10 @@ func (n *node) lead(ctx context.Context) {
 		if s.Leader() != 0 {
 			return
 		}
-		// It is not heeded before the membership in the log is applied.
-		if err := s.Process(ctx, &raftpb.Message{Type: &kind, To: &id, From: &id}); err != nil {
-			return
+		if applied(id) {
+			if err := s.Process(ctx, &raftpb.Message{Type: &kind, To: &id, From: &id}); err != nil {
+				return
+			}
 		}
 		select {
 		case <-changed:
@@ -182,6 +190,17 @@ func (n *node) lead(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// applied reports whether raft has applied all that is committed. etcd tells its
+// raft status through expvar alone: that of the server started last.
+func applied(id uint64) bool {
+	status, ok := expvar.Get("raft.status").(expvar.Func)
+	if !ok {
+		return false
+	}
+	st, ok := status.Value().(raft.Status)
+	return ok && st.ID == id && st.GetCommit() > 0 && st.Applied == st.GetCommit()
 }
 
 // awaitLeader waits until etcd knows a leader.
