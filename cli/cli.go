@@ -72,6 +72,14 @@ func newApp(in io.Reader, out, errs io.Writer) *cli.App {
 		for _, sub := range c.Subcommands {
 			sub.OnUsageError = wrongUsage
 		}
+		if len(c.Subcommands) > 0 {
+			c.Action = func(c *cli.Context) error {
+				if c.Args().Present() {
+					return usagef("unknown command %q: see %s --help", c.Args().First(), c.Command.HelpName)
+				}
+				return cli.ShowSubcommandHelp(c)
+			}
+		}
 	}
 	return app
 }

@@ -37,6 +37,8 @@ func TestExitCodes(t *testing.T) {
 		{"version", 0, "etcd "},
 		{"help", 0, "a Kafka-compatible broker"},
 		{"nope", 2, "unknown command"},
+		{"topic nonsense", 2, "unknown command"},
+		{"topic", 0, "add-partitions"},
 		{"topic create", 2, "needs a topic"},
 		{"topic list --nope", 2, "flag provided but not defined"},
 		{"consume", 2, "takes one topic"},

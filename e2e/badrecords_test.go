@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -122,11 +123,14 @@ func TestBadProduce(t *testing.T) {
 	if err := c.open(); err != nil {
 		t.Errorf("after acks=0: %v", err)
 	}
-	records := 0
-	readPartition(t, n.Kafka, topic, 0, func(*kgo.Record) { records++ })
-	if records != 1 {
-		t.Errorf("%d records are written, want that of acks=0 alone", records)
-	}
+	eventually(t, 10*time.Second, func() error { // nobody was told when it can be read
+		records := 0
+		readPartition(t, n.Kafka, topic, 0, func(*kgo.Record) { records++ })
+		if records != 1 {
+			return fmt.Errorf("%d records are written, want that of acks=0 alone", records)
+		}
+		return nil
+	})
 	noPanics(t, n)
 }
 
