@@ -24,7 +24,7 @@ func TestDiskFullSoft(t *testing.T) {
 	d.fill(200 << 20)
 	began := time.Now()
 	eventually(t, 20*time.Second, func() error {
-		got := produceRaw(t, n.Kafka, topic, 0, seal(newBatch([]byte("refused"))))
+		got := produceRaw(t, n.Kafka, topic, 0, seal(newBatch([]byte("until it is noticed"))))
 		if got.ErrorCode != kerr.PolicyViolation.Code {
 			return fmt.Errorf("produce to a nearly full disk: %v", kerr.ErrorForCode(got.ErrorCode))
 		}
