@@ -38,7 +38,7 @@ func runCache(t *testing.T, c *cache, from source) {
 
 func sees(t *testing.T, c *cache, name string) {
 	t.Helper()
-	eventually(t, tenSeconds, func() error {
+	eventually(t, patience, func() error {
 		if c.snapshot().Topic(name) == nil || c.isDoubted() {
 			why, _ := c.doubt.get()
 			return fmt.Errorf("%s is not seen, doubt %q", name, why)
@@ -62,7 +62,7 @@ func TestWaitRevision(t *testing.T) {
 	waited := make(chan error, 1)
 	go func() { waited <- m.WaitRevision(t.Context(), rev+2) }()
 	created(t, m, "a", 1)
-	if !wait(timeout(t, tenSeconds), changed) {
+	if !wait(timeout(t, patience), changed) {
 		t.Error("a change is not told")
 	}
 	created(t, m, "b", 1)
@@ -144,7 +144,7 @@ func TestIdleWatch(t *testing.T) {
 	runCache(t, c, from)
 	<-c.loaded
 	before := c.snapshot()
-	eventually(t, tenSeconds, ticks(20, from.silence))
+	eventually(t, patience, ticks(20, from.silence))
 	if c.snapshot() != before || lines.String() != "" {
 		t.Errorf("it was read anew:\n%s", lines.String())
 	}
@@ -170,7 +170,7 @@ func TestLeaderlessWatch(t *testing.T) {
 	runCache(t, c, from)
 	<-c.loaded
 	created(t, m, "t", 1) // without a revision a watch tells nothing
-	eventually(t, tenSeconds, func() error {
+	eventually(t, patience, func() error {
 		if !strings.Contains(lines.String(), "no leader") {
 			return errors.New("a lost leader is not told:\n" + lines.String())
 		}
@@ -193,7 +193,7 @@ func TestCatchingUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	runCache(t, c, m.node.source(m.client))
-	eventually(t, tenSeconds, func() error {
+	eventually(t, patience, func() error {
 		if s := c.snapshot(); s.Revision() < resp.Header.Revision {
 			return fmt.Errorf("at revision %d of %d", s.Revision(), resp.Header.Revision)
 		} else if s.Configs(GroupConfigs, "1499") == nil {

@@ -21,7 +21,7 @@ type draft struct {
 	owned  map[string]*Topic // copies that may be changed, by name
 	ids    map[[16]byte]string
 	lost   []lostPartition
-	copied struct{ topics, brokers, configs, bad bool }
+	copied struct{ brokers, configs, bad bool }
 }
 
 // lostPartition is a partition whose key was deleted in the present revision.
@@ -155,9 +155,25 @@ func (d *draft) keep(k key, kv *mvccpb.KeyValue) {
 			d.ownTopic(k.name).place(int(k.number), &kept)
 		}
 	case configsKind:
-		values, _ := d.settings(k.configs, k.name)
+		values, _ := d.settings(k)
 		d.setConfigs(k, values, rev)
 	}
+}
+
+// named finds what is known of a topic name, changed or not.
+func (d *draft) named(name string) *Topic {
+	if t := d.owned[name]; t != nil {
+		return t
+	}
+	return d.Snapshot.named(name)
+}
+
+// settings are those of one resource, changed or not.
+func (d *draft) settings(k key) (values map[string]string, rev int64) {
+	if t := d.owned[k.name]; t != nil && k.configs == TopicConfigs {
+		return t.Configs, t.keys.configs
+	}
+	return d.Snapshot.settings(k.configs, k.name)
 }
 
 func (d *draft) partition(k key) *Partition {
@@ -224,17 +240,10 @@ func (d *draft) ownTopic(name string) *Topic {
 	if t := d.owned[name]; t != nil {
 		return t
 	}
-	if !d.copied.topics {
-		d.topics, d.copied.topics = slices.Clone(d.topics), true
-	}
 	t := &Topic{Name: name}
-	i, known := findName(d.topics, name)
-	if known {
-		*t = *d.topics[i]
+	if old := d.Snapshot.named(name); old != nil {
+		*t = *old
 		t.keys.partitions = slices.Clone(t.keys.partitions)
-		d.topics[i] = t
-	} else {
-		d.topics = slices.Insert(d.topics, i, t)
 	}
 	d.owned[name] = t
 	return t

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"slices"
@@ -45,19 +46,55 @@ func (d *draft) finish(rev int64) *Snapshot {
 }
 
 func (d *draft) finishTopics() {
-	emptied := false
 	for name, t := range d.owned {
 		t.showPartitions()
 		d.count(t, 1)
 		if old := d.base.named(name); old != nil {
 			d.count(old, -1)
 		}
-		emptied = emptied || t.empty()
 	}
-	if emptied {
-		d.topics = slices.DeleteFunc(d.topics, (*Topic).empty)
+	if len(d.owned) > d.topics.size/16+16 {
+		d.indexAnew()
+		return
 	}
-	d.indexIDs()
+	for name, t := range d.owned {
+		if old := d.base.Topic(name); old != nil && (old.ID != t.ID || !t.shown()) {
+			d.byID = d.byID.without(byID(old.ID))
+		}
+		if t.empty() {
+			d.topics = d.topics.without(byName(name))
+		} else {
+			d.topics = d.topics.with(t, byName(name))
+		}
+	}
+	for _, t := range d.owned {
+		if t.shown() {
+			d.byID = d.byID.with(t, byID(t.ID))
+		}
+	}
+}
+
+// indexAnew makes the indexes when much has changed.
+func (d *draft) indexAnew() {
+	named, withID := make([]*Topic, 0, d.topics.size+len(d.owned)), make([]*Topic, 0, d.topics.size+len(d.owned))
+	for t := range d.topics.all() {
+		if d.owned[t.Name] == nil {
+			named = append(named, t)
+		}
+	}
+	for _, t := range d.owned {
+		if !t.empty() {
+			named = append(named, t)
+		}
+	}
+	for _, t := range named {
+		if t.shown() {
+			withID = append(withID, t)
+		}
+	}
+	slices.SortFunc(named, func(a, b *Topic) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(withID, func(a, b *Topic) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	d.topics, d.byID = newIndex(named), newIndex(withID)
 }
 
 // showPartitions sets what readers see.
@@ -85,30 +122,6 @@ func (d *draft) count(t *Topic, sign int) {
 	if t.keys.value.Creating != nil {
 		d.unfinished += sign
 	}
-}
-
-// indexIDs renews the index of ids for the topics that changed.
-func (d *draft) indexIDs() {
-	if len(d.owned) > 16 {
-		d.byID = slices.DeleteFunc(slices.Clone(d.topics), func(t *Topic) bool { return !t.shown() })
-		slices.SortFunc(d.byID, func(a, b *Topic) int { return slices.Compare(a.ID[:], b.ID[:]) })
-		return
-	}
-	ids := slices.Clone(d.byID)
-	for name := range d.owned {
-		if old := d.base.Topic(name); old != nil {
-			if i, ok := findID(ids, old.ID); ok {
-				ids = slices.Delete(ids, i, i+1)
-			}
-		}
-	}
-	for _, t := range d.owned {
-		if t.shown() {
-			i, _ := findID(ids, t.ID)
-			ids = slices.Insert(ids, i, t)
-		}
-	}
-	d.byID = ids
 }
 
 func (d *draft) finishBrokers() {
@@ -160,7 +173,7 @@ func (d *draft) revisionOf(text string) int64 {
 			return p.ModRevision
 		}
 	case configsKind:
-		_, rev := d.settings(k.configs, k.name)
+		_, rev := d.settings(k)
 		return rev
 	}
 	return 0

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -113,28 +114,31 @@ func (k *keyspace) listed(old *Snapshot) *Snapshot {
 
 // shown is what readers see of a snapshot, to be compared.
 func shown(s *Snapshot) string {
-	text := fmt.Sprintf("topics %d partitions %d\n", s.NumTopics(), s.NumPartitions())
+	var text strings.Builder
+	text.WriteString(fmt.Sprintf("topics %d partitions %d\n", s.NumTopics(), s.NumPartitions()))
 	for t := range s.Topics() {
-		text += fmt.Sprintf("%s %x %v %v\n", t.Name, t.ID, t.Configs, s.TopicByID(t.ID) == t)
+		text.WriteString(fmt.Sprintf("%s %x %v %v\n", t.Name, t.ID, t.Configs, s.TopicByID(t.ID) == t))
 		for _, p := range t.Partitions {
-			text += fmt.Sprintf("  %+v\n", *p)
+			text.WriteString(fmt.Sprintf("  %+v\n", *p))
 		}
 	}
 	for _, b := range s.AllBrokers() {
 		epoch, ok := s.Live(b.ID)
-		text += fmt.Sprintf("%+v active %v live %d %v\n", *b, s.IsActive(b.ID), epoch, ok)
+		text.WriteString(fmt.Sprintf("%+v active %v live %d %v\n", *b, s.IsActive(b.ID), epoch, ok))
 	}
 	id, ok := s.Controller()
-	return text + fmt.Sprintf("active %d controller %d %v\n", len(s.Brokers()), id, ok)
+	return text.String() + fmt.Sprintf("active %d controller %d %v\n", len(s.Brokers()), id, ok)
 }
 
 // check holds a snapshot's indexes against each other.
 func (s *Snapshot) check() error {
 	topics, partitions, unfinished := 0, 0, 0
-	for i, t := range s.topics {
-		if i > 0 && s.topics[i-1].Name >= t.Name || t.empty() {
+	last := ""
+	for t := range s.topics.all() {
+		if last >= t.Name || t.empty() {
 			return fmt.Errorf("topic %s is out of order or empty", t.Name)
 		}
+		last = t.Name
 		if t.keys.value.Creating != nil {
 			unfinished++
 		}
@@ -186,6 +190,9 @@ func TestDraft(t *testing.T) {
 				if again.Topic(topic.Name) != topic {
 					t.Fatalf("seed %d step %d: topic %s did not change and is another", seed, step, topic.Name)
 				}
+			}
+			if err := k.listed(nil).check(); err != nil {
+				t.Fatalf("seed %d step %d: a first list: %v", seed, step, err)
 			}
 			old, oldShown = append(old, s), append(oldShown, shown(s))
 		}

@@ -144,7 +144,7 @@ func TestGarbageAlive(t *testing.T) {
 		{brokerKey(1), `{"id":1,"state":"fenced"}`},
 	} {
 		etcdPut(t, m, kv[0], kv[1])
-		eventually(t, tenSeconds, func() error {
+		eventually(t, patience, func() error {
 			snap := m.Snapshot()
 			b := snap.Broker(1)
 			if id, ok := snap.Controller(); !ok || id != 1 || !snap.IsActive(1) || b.Host != "localhost" || len(snap.Unreadable()) > 0 {
@@ -194,7 +194,7 @@ func TestClusterKeyMended(t *testing.T) {
 	etcdDelete(t, m, clusterKey)
 	etcdPut(t, m, clusterKey, "garbage")
 	cfg := copyStopped(t, m, func() {})
-	if err := New(cfg).Run(timeout(t, tenSeconds)); err == nil || !strings.Contains(err.Error(), "cannot be read") {
+	if err := New(cfg).Run(timeout(t, patience)); err == nil || !strings.Contains(err.Error(), "cannot be read") {
 		t.Errorf("starts without knowing its cluster: %v", err)
 	}
 	cfg.ClusterID = id

@@ -70,4 +70,4 @@ func copyStopped(t *testing.T, m running, last func()) Config {
 	return cfg
 }
 
-const tenSeconds = 10 * time.Second
+const patience = 10 * time.Second

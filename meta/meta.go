@@ -76,10 +76,10 @@ func (m *Meta) Run(ctx context.Context) error {
 	}
 	defer m.listeners.close()
 	m.waitsFor("etcd is starting")
-	err := m.node.start(m.cfg, &m.listeners)
+	err := m.node.start(ctx, m.cfg, &m.listeners)
 	defer m.node.stop()
 	if err != nil {
-		return err
+		return ignoreCancel(ctx, err)
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.node.watchFailure(ctx) })

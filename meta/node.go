@@ -54,7 +54,7 @@ const (
 func init() { wal.SegmentSizeBytes = walSegment }
 
 // start returns before etcd has a leader. stop is called in any case.
-func (n *node) start(cfg Config, l *listeners) error {
+func (n *node) start(ctx context.Context, cfg Config, l *listeners) error {
 	n.failed = make(chan error, 1)
 	n.log = foldLog(cfg.Logger)
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
@@ -85,6 +85,13 @@ func (n *node) start(cfg Config, l *listeners) error {
 		n.etcd = s.etcd
 	case err := <-n.failed:
 		return fmt.Errorf("start etcd in %s: %w", cfg.Dir, err)
+	case <-ctx.Done():
+		select {
+		case s := <-done:
+			n.etcd = s.etcd
+		case <-time.After(stopDeadline):
+		}
+		return ctx.Err()
 	}
 	n.servePorts(l)
 	return nil
@@ -237,8 +244,10 @@ func (n *node) stop() {
 		if n.etcd == nil {
 			return
 		}
-		n.rpc.Stop()
-		n.peers.Close()
+		if n.rpc != nil {
+			n.rpc.Stop()
+			n.peers.Close()
+		}
 		n.etcd.Close()
 	}()
 	deadline := stopDeadline

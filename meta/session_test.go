@@ -22,10 +22,10 @@ func TestSessionLost(t *testing.T) {
 		old := m.Session()
 		began := time.Now()
 		lose(old)
-		if !wait(timeout(t, tenSeconds), old.Done()) {
+		if !wait(timeout(t, patience), old.Done()) {
 			t.Fatalf("%s, and the session goes on", what)
 		}
-		eventually(t, tenSeconds, func() error {
+		eventually(t, patience, func() error {
 			s, snap := m.Session(), m.Snapshot()
 			if s == old || s.Incarnation() == old.Incarnation() || s.BrokerEpoch() <= old.BrokerEpoch() || !snap.IsActive(1) {
 				return fmt.Errorf("%s: session %+v, brokers %v", what, s, snap.AllBrokers())
@@ -77,7 +77,7 @@ func TestLeaseRenewed(t *testing.T) {
 	if err != nil || granted.GrantedTTL > 10 {
 		t.Fatalf("granted %+v, %v", granted, err)
 	}
-	eventually(t, tenSeconds, func() error { // until it is renewed
+	eventually(t, patience, func() error { // until it is renewed
 		left, err := m.client.TimeToLive(t.Context(), s.lease)
 		if err != nil || left.TTL < granted.GrantedTTL-1 {
 			return fmt.Errorf("%d s are left of %d, %v", left.TTL, granted.GrantedTTL, err)
@@ -99,7 +99,7 @@ func TestLeaseRenewed(t *testing.T) {
 func TestSetBroker(t *testing.T) {
 	m := started(t, testConfig(t.TempDir()))
 	m.SetBroker(Broker{Host: "other", Port: 9999, Rack: "r1", Directory: "dir-1", State: "nonsense"})
-	eventually(t, tenSeconds, func() error {
+	eventually(t, patience, func() error {
 		b := m.Snapshot().Broker(1)
 		if b.Host != "other" || b.Port != 9999 || b.Rack != "r1" || b.State != Active || b.ID != 1 {
 			return fmt.Errorf("broker %+v", b)

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"bytes"
 	"iter"
 	"slices"
 	"strings"
@@ -19,8 +20,8 @@ type Snapshot struct {
 	brokers    map[int32]*brokerEntry
 	all        []*Broker // registered, by id
 	active     []*Broker // by id
-	topics     []*Topic  // every name of which there is a key, by name
-	byID       []*Topic  // shown ones, by id
+	topics     index     // every name of which there is a key, by name
+	byID       index     // shown ones, by id
 	partitions int       // of shown topics
 	configs    map[key]settings
 	bad        map[string]int64 // keys whose value cannot be read, and its mod revision
@@ -103,24 +104,18 @@ func (s *Snapshot) Topic(name string) *Topic {
 
 // named finds what is known of a topic name, shown or not.
 func (s *Snapshot) named(name string) *Topic {
-	if i, ok := findName(s.topics, name); ok {
-		return s.topics[i]
-	}
-	return nil
+	return s.topics.get(byName(name))
 }
 
 // TopicByID finds a topic by its id, nil when there is none.
 func (s *Snapshot) TopicByID(id [16]byte) *Topic {
-	if i, ok := findID(s.byID, id); ok {
-		return s.byID[i]
-	}
-	return nil
+	return s.byID.get(byID(id))
 }
 
 // Topics are all topics, by name.
 func (s *Snapshot) Topics() iter.Seq[*Topic] {
 	return func(yield func(*Topic) bool) {
-		for _, t := range s.topics {
+		for t := range s.topics.all() {
 			if t.shown() && !yield(t) {
 				return
 			}
@@ -129,7 +124,7 @@ func (s *Snapshot) Topics() iter.Seq[*Topic] {
 }
 
 // NumTopics counts the topics.
-func (s *Snapshot) NumTopics() int { return len(s.byID) }
+func (s *Snapshot) NumTopics() int { return s.byID.size }
 
 // NumPartitions counts the partitions of all topics.
 func (s *Snapshot) NumPartitions() int { return s.partitions }
@@ -138,9 +133,15 @@ func (s *Snapshot) NumPartitions() int { return s.partitions }
 // and hidden included. While Unreadable names a key under topics/, an id that is
 // not known may still be in use.
 func (s *Snapshot) KnowsTopicID(id [16]byte) bool {
-	return s.TopicByID(id) != nil || slices.ContainsFunc(s.topics, func(t *Topic) bool {
-		return t.keys.revision > 0 && t.ID == id
-	})
+	if s.TopicByID(id) != nil {
+		return true
+	}
+	for t := range s.topics.all() {
+		if t.keys.revision > 0 && t.ID == id {
+			return true
+		}
+	}
+	return false
 }
 
 // Unreadable are the keys whose value cannot be read, in order. What they held
@@ -216,13 +217,9 @@ func (t *Topic) empty() bool {
 	return t.keys.revision == 0 && t.keys.configs == 0 && len(t.keys.partitions) == 0
 }
 
-func findName(topics []*Topic, name string) (int, bool) {
-	return slices.BinarySearchFunc(topics, name, func(t *Topic, n string) int { return strings.Compare(t.Name, n) })
-}
+func byName(name string) place { return func(t *Topic) int { return strings.Compare(t.Name, name) } }
 
-func findID(topics []*Topic, id [16]byte) (int, bool) {
-	return slices.BinarySearchFunc(topics, id, func(t *Topic, id [16]byte) int { return slices.Compare(t.ID[:], id[:]) })
-}
+func byID(id [16]byte) place { return func(t *Topic) int { return bytes.Compare(t.ID[:], id[:]) } }
 
 // keysOf yields every readable key of the snapshot with its mod revision.
 func (s *Snapshot) keysOf() iter.Seq2[key, int64] {
@@ -234,7 +231,7 @@ func (s *Snapshot) keysOf() iter.Seq2[key, int64] {
 		for k, c := range s.configs {
 			ok = ok && yield(k, c.revision)
 		}
-		for _, t := range s.topics {
+		for t := range s.topics.all() {
 			ok = ok && yield(key{kind: topicKind, name: t.Name}, t.keys.revision) &&
 				yield(key{kind: configsKind, configs: TopicConfigs, name: t.Name}, t.keys.configs)
 			for n, p := range t.keys.partitions {

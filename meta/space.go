@@ -23,8 +23,8 @@ import (
 //     the disk is full and made again when there is room.
 const (
 	ballastMost  = 64 << 20
-	ballastLeast = 4 << 20
-	databaseRoom = 4 << 20 // allocated behind the end of the database
+	ballastLeast = walSegment + 4<<20 // an etcd that starts allocates a segment
+	databaseRoom = 4 << 20            // allocated behind the end of the database
 
 	spaceEvery    = 2 * time.Second
 	fullDiskEvery = 200 * time.Millisecond // while little is free

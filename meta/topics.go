@@ -265,7 +265,7 @@ func (m *Meta) resumeTopics(ctx context.Context) error {
 		var again <-chan time.Time
 		if snap.unfinished > 0 {
 			again = time.After(time.Second)
-			for _, t := range snap.topics {
+			for t := range snap.topics.all() {
 				if m.mayFinish(snap, t) {
 					m.resumeTopic(ctx, t)
 				}

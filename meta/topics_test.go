@@ -383,7 +383,7 @@ func TestTopicInChunks(t *testing.T) {
 	}
 	rev, err = m.DeleteTopic(t.Context(), "wide", wide.ID)
 	written(t, m, rev, err)
-	if m.Snapshot().NumPartitions() != 0 || len(m.Snapshot().topics) != 0 {
+	if m.Snapshot().NumPartitions() != 0 || m.Snapshot().topics.size != 0 {
 		t.Errorf("%d partitions are left", m.Snapshot().NumPartitions())
 	}
 }
