@@ -19,26 +19,32 @@ const (
 	controllerEndpoints = 2
 )
 
-// notAuthorized stands for "authorized operations were not asked for".
-const notAuthorized = -2147483648
-
-// describeCluster tells the cluster's id, brokers and controller. Not done:
-// controller endpoints (every broker takes admin requests), authorized operations.
+// describeCluster tells the cluster's id, brokers and controller; from version 2
+// on also brokers that are fenced. Not done: controller endpoints (every broker
+// takes admin requests).
 func (b *Broker) describeCluster(_ context.Context, c *conn, req *kmsg.DescribeClusterRequest, resp *kmsg.DescribeClusterResponse) error {
 	resp.EndpointType = brokerEndpoints
 	if req.Version >= 1 && req.EndpointType != brokerEndpoints {
 		err := explain(kerr.UnsupportedEndpointType, "Unsupported endpoint type %d", req.EndpointType)
 		if req.EndpointType == controllerEndpoints {
-			err = explain(kerr.MismatchedEndpointType, "The request was sent to an endpoint of the wrong type.")
+			err = explain(kerr.MismatchedEndpointType, "The request was sent to an endpoint of type BROKER, but we wanted an endpoint of type CONTROLLER")
 		}
 		resp.ErrorCode, resp.ErrorMessage = errorCode(err), errorMessage(err)
 		return nil
 	}
-	resp.ClusterID, resp.ControllerID = b.snap().Cluster().ID, b.controllerID()
-	resp.ClusterAuthorizedOperations = notAuthorized
-	for _, node := range b.nodes(c) {
+	snap := b.snap()
+	brokers := snap.Brokers()
+	if req.IncludeFencedBrokers {
+		brokers = snap.AllBrokers()
+	}
+	resp.ClusterID, resp.ControllerID = snap.Cluster().ID, b.controllerID()
+	if req.IncludeClusterAuthorizedOperations {
+		resp.ClusterAuthorizedOperations = clusterOperations
+	}
+	for _, node := range b.nodes(c, brokers) {
 		rb := kmsg.NewDescribeClusterResponseBroker()
 		rb.NodeID, rb.Host, rb.Port, rb.Rack = node.id, node.host, node.port, node.rack
+		rb.IsFenced = node.id != b.cfg.NodeID && !snap.IsActive(node.id)
 		resp.Brokers = append(resp.Brokers, rb)
 	}
 	return nil
@@ -54,16 +60,13 @@ func (b *Broker) describeLogDirs(_ context.Context, _ *conn, req *kmsg.DescribeL
 	}
 	d.Dir = dir
 	d.UsableBytes, d.TotalBytes = b.store.Free()
+	wanted := wantedPartitions(req)
 	for t := range b.snap().Topics() {
-		wanted, some := wantedPartitions(req, t.Name)
-		if !some {
-			continue
-		}
 		dt := kmsg.NewDescribeLogDirsResponseDirTopic()
 		dt.Topic = t.Name
 		for n := range t.Partitions {
 			l := b.store.Log(logstore.ID{Topic: t.ID, Partition: int32(n)})
-			if l == nil || wanted != nil && !slices.Contains(wanted, int32(n)) {
+			if l == nil || !wanted(t.Name, int32(n)) {
 				continue
 			}
 			dp := kmsg.NewDescribeLogDirsResponseDirTopicPartition()
@@ -78,17 +81,18 @@ func (b *Broker) describeLogDirs(_ context.Context, _ *conn, req *kmsg.DescribeL
 	return nil
 }
 
-// wantedPartitions are the partitions of a topic that are asked for, nil for all.
-func wantedPartitions(req *kmsg.DescribeLogDirsRequest, topic string) (wanted []int32, some bool) {
+// wantedPartitions says which partitions a request asks for.
+func wantedPartitions(req *kmsg.DescribeLogDirsRequest) func(topic string, n int32) bool {
 	if req.Topics == nil {
-		return nil, true
+		return func(string, int32) bool { return true }
 	}
+	wanted := map[fetchKey]bool{}
 	for _, rt := range req.Topics {
-		if rt.Topic == topic {
-			return rt.Partitions, true
+		for _, n := range rt.Partitions {
+			wanted[fetchKey{name: rt.Topic, num: n}] = true
 		}
 	}
-	return nil, false
+	return func(topic string, n int32) bool { return wanted[fetchKey{name: topic, num: n}] }
 }
 
 // maxDescribedPartitions bounds one page of DescribeTopicPartitions, whatever is asked for.
@@ -96,14 +100,22 @@ const maxDescribedPartitions = 2000
 
 // describeTopicPartitions tells of topics page by page (KIP-966).
 func (b *Broker) describeTopicPartitions(_ context.Context, _ *conn, req *kmsg.DescribeTopicPartitionsRequest, resp *kmsg.DescribeTopicPartitionsResponse) error {
-	left := min(max(int(req.ResponsePartitionLimit), 1), maxDescribedPartitions)
-	from := int32(0)
-	for _, name := range b.describedTopics(req) {
-		if req.Cursor != nil && name < req.Cursor.Topic {
-			continue
+	names := b.describedTopics(req)
+	if req.Cursor != nil && !validCursor(req) {
+		for _, rt := range req.Topics {
+			t := kmsg.NewDescribeTopicPartitionsResponseTopic()
+			t.Topic, t.ErrorCode = &rt.Topic, kerr.InvalidRequest.Code
+			resp.Topics = append(resp.Topics, t)
 		}
-		if from = 0; req.Cursor != nil && name == req.Cursor.Topic {
-			from = req.Cursor.Partition
+		return nil
+	}
+	left := min(max(int(req.ResponsePartitionLimit), 1), maxDescribedPartitions)
+	for _, name := range names {
+		from := int32(0)
+		if req.Cursor != nil && name <= req.Cursor.Topic {
+			if from = req.Cursor.Partition; name < req.Cursor.Topic {
+				continue
+			}
 		}
 		if left <= 0 {
 			resp.NextCursor = &kmsg.DescribeTopicPartitionsResponseNextCursor{Topic: name, Partition: from}
@@ -118,6 +130,12 @@ func (b *Broker) describeTopicPartitions(_ context.Context, _ *conn, req *kmsg.D
 		}
 	}
 	return nil
+}
+
+// validCursor holds a cursor against the topics that the request names.
+func validCursor(req *kmsg.DescribeTopicPartitionsRequest) bool {
+	return req.Cursor.Partition >= 0 && (len(req.Topics) == 0 ||
+		slices.ContainsFunc(req.Topics, func(t kmsg.DescribeTopicPartitionsRequestTopic) bool { return t.Topic == req.Cursor.Topic }))
 }
 
 // describedTopics are the names asked for, once each and sorted; all when none is named.
@@ -139,7 +157,7 @@ func (b *Broker) describedTopics(req *kmsg.DescribeTopicPartitionsRequest) []str
 // next is where it goes on, -1 when that was all.
 func (b *Broker) describePage(name string, from int32, limit int) (rt kmsg.DescribeTopicPartitionsResponseTopic, next int32) {
 	rt = kmsg.NewDescribeTopicPartitionsResponseTopic()
-	rt.Topic, rt.IsInternal, rt.AuthorizedOperations = &name, internalTopic(name), notAuthorized
+	rt.Topic, rt.IsInternal, rt.AuthorizedOperations = &name, internalTopic(name), topicOperations
 	t := b.snap().Topic(name)
 	if t == nil {
 		rt.ErrorCode = kerr.UnknownTopicOrPartition.Code

@@ -8,18 +8,32 @@ import (
 )
 
 // deleteRecords moves log starts: what lies below is deleted when it is answered.
+// Of a partition that is named twice the last offset counts, as in Kafka.
 func (b *Broker) deleteRecords(_ context.Context, _ *conn, req *kmsg.DeleteRecordsRequest, resp *kmsg.DeleteRecordsResponse) error {
+	offsets := map[fetchKey]int64{}
+	for _, rt := range req.Topics {
+		for _, rp := range rt.Partitions {
+			offsets[fetchKey{name: rt.Topic, num: rp.Partition}] = rp.Offset
+		}
+	}
 	for _, rt := range req.Topics {
 		t := kmsg.NewDeleteRecordsResponseTopic()
 		t.Topic = rt.Topic
 		for _, rp := range rt.Partitions {
+			key := fetchKey{name: rt.Topic, num: rp.Partition}
+			offset, wanted := offsets[key]
+			if delete(offsets, key); !wanted {
+				continue
+			}
 			p := kmsg.NewDeleteRecordsResponseTopicPartition()
 			p.Partition = rp.Partition
-			low, err := b.deleteBelow(rt.Topic, rp.Partition, rp.Offset)
+			low, err := b.deleteBelow(rt.Topic, rp.Partition, offset)
 			p.LowWatermark, p.ErrorCode = low, errorCode(err)
 			t.Partitions = append(t.Partitions, p)
 		}
-		resp.Topics = append(resp.Topics, t)
+		if len(t.Partitions) > 0 {
+			resp.Topics = append(resp.Topics, t)
+		}
 	}
 	return nil
 }

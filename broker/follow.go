@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"chronik/logstore"
 	"chronik/meta"
@@ -62,9 +63,15 @@ func (b *Broker) settled(snap *meta.Snapshot) bool {
 	return len(plan(snap)) == 0
 }
 
+// applyPatience bounds the wait for a change to be applied: a broker that stops
+// applies none.
+const applyPatience = 5 * time.Second
+
 // waitApplied waits until the partitions of this broker are as revision rev of
 // the metadata says, so that a client that was told of a topic can use it.
 func (b *Broker) waitApplied(ctx context.Context, rev int64) error {
+	ctx, cancel := context.WithTimeout(ctx, applyPatience)
+	defer cancel()
 	for {
 		applied, changed := b.applied.get()
 		if applied >= rev {

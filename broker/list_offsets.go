@@ -17,7 +17,8 @@ const (
 	pendingUploadTimestamp = -6 // from version 11 on; without tiers none
 )
 
-// listOffsets finds offsets by time, and the ends of partitions.
+// listOffsets finds offsets by time, and the ends of partitions. A partition that
+// is named twice is refused and answered once.
 func (b *Broker) listOffsets(_ context.Context, _ *conn, req *kmsg.ListOffsetsRequest, resp *kmsg.ListOffsetsResponse) error {
 	times := map[fetchKey]int{}
 	for _, rt := range req.Topics {
@@ -29,11 +30,16 @@ func (b *Broker) listOffsets(_ context.Context, _ *conn, req *kmsg.ListOffsetsRe
 		t := kmsg.NewListOffsetsResponseTopic()
 		t.Topic = rt.Topic
 		for _, rp := range rt.Partitions {
+			key := fetchKey{name: rt.Topic, num: rp.Partition}
+			n := times[key]
+			if times[key] = 0; n == 0 {
+				continue
+			}
 			p := kmsg.NewListOffsetsResponseTopicPartition()
 			p.Partition = rp.Partition
 			var found foundOffset
 			err := error(kerr.InvalidRequest)
-			if times[fetchKey{name: rt.Topic, num: rp.Partition}] == 1 {
+			if n == 1 {
 				found, err = b.listOffset(rt.Topic, &rp, req.Version)
 			}
 			p.ErrorCode = errorCode(err)
@@ -42,7 +48,9 @@ func (b *Broker) listOffsets(_ context.Context, _ *conn, req *kmsg.ListOffsetsRe
 			}
 			t.Partitions = append(t.Partitions, p)
 		}
-		resp.Topics = append(resp.Topics, t)
+		if len(t.Partitions) > 0 {
+			resp.Topics = append(resp.Topics, t)
+		}
 	}
 	return nil
 }
@@ -81,9 +89,15 @@ func (b *Broker) listOffset(topic string, rp *kmsg.ListOffsetsRequestTopicPartit
 	case maxTimestamp:
 		found.offset, found.timestamp, found.epoch, err = p.log.MaxTimestamp()
 		return found, err
-	case earliestTimestamp, earliestLocalTimestamp:
+	case earliestTimestamp:
 		start := p.log.Start()
 		return foundOffset{start, -1, p.log.EpochAt(start)}, nil
+	case earliestLocalTimestamp:
+		found = foundOffset{p.log.Start(), -1, p.epoch}
+		if epoch := p.log.EpochAt(found.offset); epoch >= 0 {
+			found.epoch = epoch
+		}
+		return found, nil
 	}
 	return foundOffset{-1, -1, -1}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -14,32 +15,54 @@ import (
 
 // metadata answers who the brokers are and who leads what. A topic that is asked
 // for by name and is not there is created when client and broker allow it, and
-// the same answer has its leader. Versions 0–3 always allow it; ids are asked for
-// from 12 on (KIP-516). Not done: authorized operations.
+// the same answer has its leader. Versions 0–3 always allow it; authorized
+// operations are told from 8 on (KIP-430), ids are asked for from 12 on (KIP-516).
 func (b *Broker) metadata(ctx context.Context, c *conn, req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) error {
 	b.describeNodes(c, resp)
 	if req.Topics == nil || req.Version == 0 && len(req.Topics) == 0 {
 		for t := range b.snap().Topics() {
-			resp.Topics = append(resp.Topics, b.describeTopic(t, req.Version))
+			resp.Topics = append(resp.Topics, b.describeTopic(t))
 		}
-		return nil
+	} else {
+		create := req.AllowAutoTopicCreation || req.Version < 4
+		for rt := range distinct(req.Topics, metadataKey) {
+			resp.Topics = append(resp.Topics, b.findTopic(ctx, req.Version, rt, create))
+		}
 	}
-	create := req.AllowAutoTopicCreation || req.Version < 4
-	for _, rt := range req.Topics {
-		resp.Topics = append(resp.Topics, b.findTopic(ctx, req.Version, &rt, create))
+	if req.IncludeClusterAuthorizedOperations {
+		resp.AuthorizedOperations = clusterOperations
+	}
+	if req.IncludeTopicAuthorizedOperations {
+		for i := range resp.Topics {
+			resp.Topics[i].AuthorizedOperations = topicOperations
+		}
 	}
 	return nil
 }
 
+// What whoever reaches this broker may do, as bits of Kafka's ACL operations:
+// everything.
+const (
+	topicOperations   = 0b1101_1111_1000   // read, write, create, delete, alter, describe, describe and alter configs
+	clusterOperations = 0b1_1111_1010_0000 // create, alter, describe, cluster action, describe and alter configs, idempotent write
+)
+
+// metadataKey is a topic that a client asks for.
+func metadataKey(rt *kmsg.MetadataRequestTopic) string {
+	if rt.Topic != nil {
+		return *rt.Topic + " " + string(rt.TopicID[:])
+	}
+	return " " + string(rt.TopicID[:])
+}
+
 // describeNodes fills in the brokers, the cluster's id and the controller.
 func (b *Broker) describeNodes(c *conn, resp *kmsg.MetadataResponse) {
-	snap := b.snap()
-	for _, node := range b.nodes(c) {
+	for _, node := range b.nodes(c, b.snap().Brokers()) {
 		rb := kmsg.NewMetadataResponseBroker()
 		rb.NodeID, rb.Host, rb.Port, rb.Rack = node.id, node.host, node.port, node.rack
 		resp.Brokers = append(resp.Brokers, rb)
 	}
-	resp.ClusterID = new(snap.Cluster().ID)
+	resp.ClusterID = new(b.snap().Cluster().ID)
 	resp.ControllerID = b.controllerID()
 }
 
@@ -51,17 +74,26 @@ type node struct {
 	rack *string
 }
 
-// nodes are the active brokers. This one is at the address that the client
-// dialled when it has no other.
-func (b *Broker) nodes(c *conn) []node {
-	var nodes []node
-	for _, br := range b.snap().Brokers() {
+// nodes are brokers as a client on c is told of them. This one is at the address
+// that the client dialled when it has no other; it is there even while it is not
+// registered, since it does answer.
+func (b *Broker) nodes(c *conn, brokers []*meta.Broker) []node {
+	nodes := make([]node, 0, len(brokers)+1)
+	for _, br := range brokers {
 		n := node{id: br.ID, host: br.Host, port: br.Port}
 		if br.ID == b.cfg.NodeID {
 			n.host, n.port = b.advertised(c)
 		}
 		if br.Rack != "" {
 			n.rack = new(br.Rack)
+		}
+		nodes = append(nodes, n)
+	}
+	if !slices.ContainsFunc(nodes, func(n node) bool { return n.id == b.cfg.NodeID }) {
+		n := node{id: b.cfg.NodeID}
+		n.host, n.port = b.advertised(c)
+		if b.cfg.Rack != "" {
+			n.rack = new(b.cfg.Rack)
 		}
 		nodes = append(nodes, n)
 	}
@@ -79,31 +111,38 @@ func (b *Broker) controllerID() int32 {
 
 // findTopic answers for one topic that a client names.
 func (b *Broker) findTopic(ctx context.Context, version int16, rt *kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
-	snap := b.snap()
-	if rt.Topic == nil || version >= 10 && rt.TopicID != [16]byte{} {
-		if t := snap.TopicByID(rt.TopicID); t != nil {
-			return b.describeTopic(t, version)
+	t, err := b.namedTopic(ctx, version, rt, create)
+	if err == nil {
+		return b.describeTopic(t)
+	}
+	missing := kmsg.NewMetadataResponseTopic()
+	missing.TopicID, missing.ErrorCode = rt.TopicID, errorCode(err)
+	if rt.Topic != nil && !errors.Is(err, kerr.UnknownTopicID) {
+		missing.Topic, missing.IsInternal = rt.Topic, internalTopic(*rt.Topic)
+	}
+	return missing
+}
+
+// namedTopic finds the topic that a client names, by id or by name.
+func (b *Broker) namedTopic(ctx context.Context, version int16, rt *kmsg.MetadataRequestTopic, create bool) (*meta.Topic, error) {
+	if rt.Topic == nil || rt.TopicID != [16]byte{} {
+		if version < 12 {
+			return nil, kerr.InvalidRequest
 		}
-		missing := kmsg.NewMetadataResponseTopic()
-		missing.TopicID, missing.ErrorCode = rt.TopicID, kerr.UnknownTopicID.Code
-		return missing
+		if t := b.snap().TopicByID(rt.TopicID); t != nil {
+			return t, nil
+		}
+		return nil, kerr.UnknownTopicID
 	}
-	if t := snap.Topic(*rt.Topic); t != nil {
-		return b.describeTopic(t, version)
+	if t := b.snap().Topic(*rt.Topic); t != nil {
+		return t, nil
 	}
-	t, err := b.autoCreate(ctx, *rt.Topic, create)
-	if err != nil {
-		missing := kmsg.NewMetadataResponseTopic()
-		missing.Topic, missing.ErrorCode = rt.Topic, errorCode(err)
-		missing.IsInternal = internalTopic(*rt.Topic)
-		return missing
-	}
-	return b.describeTopic(t, version)
+	return b.autoCreate(ctx, *rt.Topic, create)
 }
 
 // describeTopic tells of a topic as the snapshot has it. A partition whose leader
 // is not alive is listed with LEADER_NOT_AVAILABLE.
-func (b *Broker) describeTopic(t *meta.Topic, version int16) kmsg.MetadataResponseTopic {
+func (b *Broker) describeTopic(t *meta.Topic) kmsg.MetadataResponseTopic {
 	rt := kmsg.NewMetadataResponseTopic()
 	rt.Topic, rt.TopicID, rt.IsInternal = &t.Name, t.ID, internalTopic(t.Name)
 	snap := b.snap()
@@ -136,6 +175,9 @@ func (b *Broker) autoCreate(ctx context.Context, name string, allowed bool) (*me
 	}
 	if internalTopic(name) {
 		return nil, kerr.InvalidTopicException
+	}
+	if err := b.checkCollision(name); err != nil {
+		return nil, err
 	}
 	replicas, err := b.place(int(numPartitions.of(b.brokerConfigs())), int(defaultReplicationFactor.of(b.brokerConfigs())))
 	if err != nil {
@@ -194,30 +236,35 @@ func (b *Broker) place(partitions, factor int) ([][]int32, error) {
 
 // internalTopic reports whether a topic belongs to the brokers.
 func internalTopic(name string) bool {
-	return name == "__consumer_offsets" || name == "__transaction_state"
+	switch name {
+	case "__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata":
+		return true
+	}
+	return false
 }
+
+// maxTopicName is the longest name of a topic.
+const maxTopicName = 249
 
 // checkTopicName holds a name against Kafka's rule.
 func checkTopicName(name string) error {
 	bad := ""
 	switch {
 	case name == "":
-		bad = "it is empty"
+		bad = "the empty string is not allowed"
 	case name == "." || name == "..":
-		bad = "'.' and '..' are not allowed"
-	case len(name) > 249:
-		bad = "it is longer than 249 characters"
+		bad = fmt.Sprintf("'%s' is not allowed", name)
+	case len(name) > maxTopicName:
+		bad = fmt.Sprintf("the length of '%s' is longer than the max allowed length %d", name, maxTopicName)
+	case strings.ContainsFunc(name, notInTopicNames):
+		bad = fmt.Sprintf("'%s' contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'", name)
 	default:
-		for _, r := range name {
-			letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
-			if !letter && r != '.' && r != '_' && r != '-' {
-				bad = fmt.Sprintf("it contains %q; allowed are ASCII alphanumerics, '.', '_' and '-'", r)
-				break
-			}
-		}
-	}
-	if bad == "" {
 		return nil
 	}
 	return explain(kerr.InvalidTopicException, "Topic name is invalid: %s", bad)
+}
+
+func notInTopicNames(r rune) bool {
+	letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+	return !letter && r != '.' && r != '_' && r != '-'
 }

@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 
@@ -16,20 +15,12 @@ import (
 // createTopics creates each topic in one transaction, with its leaders. From
 // version 5 on the answer says with which settings.
 func (b *Broker) createTopics(ctx context.Context, _ *conn, req *kmsg.CreateTopicsRequest, resp *kmsg.CreateTopicsResponse) error {
-	times := map[string]int{}
-	for _, rt := range req.Topics {
-		times[rt.Topic]++
-	}
-	for _, rt := range req.Topics {
-		n := times[rt.Topic]
-		if delete(times, rt.Topic); n == 0 {
-			continue // named before, answered once
-		}
+	for rt, twice := range distinct(req.Topics, func(t *kmsg.CreateTopicsRequestTopic) string { return t.Topic }) {
 		t := kmsg.NewCreateTopicsResponseTopic()
 		t.Topic, t.NumPartitions, t.ReplicationFactor = rt.Topic, -1, -1
-		made, err := b.createRequested(ctx, req, &rt, n > 1)
+		made, err := b.createRequested(ctx, req, rt, twice)
 		if t.ErrorCode, t.ErrorMessage = errorCode(err), errorMessage(err); err == nil {
-			b.describeCreated(&t, made, req.ValidateOnly)
+			b.describeCreated(&t, made)
 		}
 		resp.Topics = append(resp.Topics, t)
 	}
@@ -68,7 +59,7 @@ func topicExists(name string) error {
 }
 
 // checkNewName holds the name of a new topic against the rules and the topics
-// that are there. Names that differ only in '.' and '_' collide, as in Kafka.
+// that are there.
 func (b *Broker) checkNewName(name string) error {
 	if err := checkTopicName(name); err != nil {
 		return err
@@ -76,20 +67,36 @@ func (b *Broker) checkNewName(name string) error {
 	if internalTopic(name) {
 		return explain(kerr.InvalidTopicException, "Topic '%s' is internal: brokers create it.", name)
 	}
-	snap := b.snap()
-	if snap.Topic(name) != nil {
+	if b.snap().Topic(name) != nil {
 		return topicExists(name)
 	}
+	return b.checkCollision(name)
+}
+
+// checkCollision refuses a name that differs from another topic's only in '.' and
+// '_', as Kafka does: its metrics would be mixed up.
+func (b *Broker) checkCollision(name string) error {
 	if !strings.ContainsAny(name, "._") {
 		return nil
 	}
-	flat := strings.ReplaceAll(name, ".", "_")
-	for t := range snap.Topics() {
-		if len(t.Name) == len(name) && strings.ReplaceAll(t.Name, ".", "_") == flat {
+	for t := range b.snap().Topics() {
+		if t.Name != name && collide(t.Name, name) {
 			return explain(kerr.InvalidTopicException, "Topic '%s' collides with existing topic: %s", name, t.Name)
 		}
 	}
 	return nil
+}
+
+func collide(a, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range len(a) {
+		if a[i] != b[i] && (a[i] != '.' && a[i] != '_' || b[i] != '.' && b[i] != '_') {
+			return false
+		}
+	}
+	return true
 }
 
 // newTopicConfigs checks the settings of a new topic.
@@ -101,21 +108,10 @@ func newTopicConfigs(rt *kmsg.CreateTopicsRequestTopic) (map[string]string, erro
 		}
 		configs[c.Name] = *c.Value
 	}
-	return configs, checkTopicConfigs(configs)
-}
-
-// checkTopicConfigs says what is wrong with the first setting that is.
-func checkTopicConfigs(configs map[string]string) error {
-	for _, name := range slices.Sorted(maps.Keys(configs)) {
-		s := topicSetting(name)
-		if s == nil {
-			return explain(kerr.InvalidConfig, "Unknown topic config name: %s", name)
-		}
-		if err := s.check(configs[name]); err != nil {
-			return explain(kerr.InvalidConfig, "%s", err.Error())
-		}
+	if err := checkSettings(configs, topicSettingFor); err != nil {
+		return nil, explain(kerr.InvalidConfig, "%s", err)
 	}
-	return nil
+	return configs, nil
 }
 
 // requestedReplicas are the replicas that a new topic gets: those that the
@@ -188,17 +184,22 @@ func (b *Broker) checkReplicas(ids []int32) error {
 	return nil
 }
 
-// describeCreated tells what was created; what was only checked has no id.
-func (b *Broker) describeCreated(t *kmsg.CreateTopicsResponseTopic, made *meta.NewTopic, validated bool) {
-	if !validated {
-		t.TopicID = made.ID
-	}
+// describeCreated tells what was created, or would be.
+func (b *Broker) describeCreated(t *kmsg.CreateTopicsResponseTopic, made *meta.NewTopic) {
+	t.TopicID = made.ID
 	t.NumPartitions, t.ReplicationFactor = int32(len(made.Replicas)), int16(len(made.Replicas[0]))
-	for _, v := range b.topicConfigs(made.Configs) {
+	for _, s := range b.topicConfigs(made.Configs) {
 		c := kmsg.NewCreateTopicsResponseTopicConfig()
-		c.Name, c.Value, c.ReadOnly, c.Source = v.row.key(), &v.value, false, int8(v.source)
+		c.Name, c.Value, c.Source = s.name, &s.value, int8(s.source())
 		t.Configs = append(t.Configs, c)
 	}
+}
+
+// deletion is a topic that a request wants to be deleted.
+type deletion struct {
+	answer kmsg.DeleteTopicsResponseTopic
+	topic  *meta.Topic // nil with an error
+	err    error
 }
 
 // deleteTopics deletes by name, or from version 6 on by id.
@@ -209,25 +210,38 @@ func (b *Broker) deleteTopics(ctx context.Context, _ *conn, req *kmsg.DeleteTopi
 		rt.Topic = new(name)
 		wanted = append(wanted, rt)
 	}
-	seen := map[string]int{}
-	for _, rt := range wanted {
-		seen[deletionKey(&rt)]++
-	}
-	for _, rt := range wanted {
-		t := kmsg.NewDeleteTopicsResponseTopic()
-		t.Topic, t.TopicID = rt.Topic, rt.TopicID
-		n := seen[deletionKey(&rt)]
-		if delete(seen, deletionKey(&rt)); n == 0 {
-			continue
+	for _, d := range b.deletions(wanted) {
+		if d.err == nil {
+			d.err = b.deleteTopic(ctx, d.topic)
 		}
-		err := b.deleteRequested(ctx, &rt, &t, n > 1)
-		t.ErrorCode, t.ErrorMessage = errorCode(err), errorMessage(err)
-		if errors.Is(err, kerr.TopicDeletionDisabled) && req.Version < 3 {
-			t.ErrorCode = kerr.InvalidRequest.Code
+		d.answer.ErrorCode, d.answer.ErrorMessage = errorCode(d.err), errorMessage(d.err)
+		if errors.Is(d.err, kerr.TopicDeletionDisabled) && req.Version < 3 {
+			d.answer.ErrorCode = kerr.InvalidRequest.Code
 		}
-		resp.Topics = append(resp.Topics, t)
+		resp.Topics = append(resp.Topics, d.answer)
 	}
 	return nil
+}
+
+// deletions finds the topics of a request. One that is named twice, be it once by
+// name and once by id, is not deleted.
+func (b *Broker) deletions(wanted []kmsg.DeleteTopicsRequestTopic) []deletion {
+	var all []deletion
+	index := map[*meta.Topic]int{}
+	for rt, twice := range distinct(wanted, deletionKey) {
+		d := deletion{answer: kmsg.NewDeleteTopicsResponseTopic()}
+		d.answer.Topic, d.answer.TopicID = rt.Topic, rt.TopicID
+		if d.topic, d.err = b.findDeletion(rt, twice); d.topic != nil {
+			if i, again := index[d.topic]; again {
+				all[i].err = explain(kerr.InvalidRequest, "The provided topic name maps to an ID that was already supplied.")
+				continue
+			}
+			index[d.topic] = len(all)
+			d.answer.Topic, d.answer.TopicID = &d.topic.Name, d.topic.ID
+		}
+		all = append(all, d)
+	}
+	return all
 }
 
 func deletionKey(rt *kmsg.DeleteTopicsRequestTopic) string {
@@ -237,51 +251,48 @@ func deletionKey(rt *kmsg.DeleteTopicsRequestTopic) string {
 	return "id " + string(rt.TopicID[:])
 }
 
-// deleteRequested deletes one topic.
-func (b *Broker) deleteRequested(ctx context.Context, rt *kmsg.DeleteTopicsRequestTopic, t *kmsg.DeleteTopicsResponseTopic, twice bool) error {
-	if !deleteTopicEnable.of(b.brokerConfigs()) {
-		return kerr.TopicDeletionDisabled
-	}
-	if rt.Topic != nil && rt.TopicID != [16]byte{} {
-		return explain(kerr.InvalidRequest, "You may not specify both topic name and topic id.")
-	}
-	if rt.Topic == nil && rt.TopicID == [16]byte{} {
-		return explain(kerr.InvalidRequest, "Neither topic name nor id were specified.")
-	}
-	if twice {
-		return explain(kerr.InvalidRequest, "Duplicate topic.")
-	}
-	var found *meta.Topic
-	if rt.Topic != nil {
-		if found = b.snap().Topic(*rt.Topic); found == nil {
-			return kerr.UnknownTopicOrPartition
+// findDeletion finds the topic that a request means, or what is wrong with it.
+func (b *Broker) findDeletion(rt *kmsg.DeleteTopicsRequestTopic, twice bool) (*meta.Topic, error) {
+	named, known := rt.Topic != nil, rt.TopicID != [16]byte{}
+	switch {
+	case !deleteTopicEnable.of(b.brokerConfigs()):
+		return nil, kerr.TopicDeletionDisabled
+	case named && known:
+		return nil, explain(kerr.InvalidRequest, "You may not specify both topic name and topic id.")
+	case !named && !known:
+		return nil, explain(kerr.InvalidRequest, "Neither topic name nor id were specified.")
+	case twice && named:
+		return nil, explain(kerr.InvalidRequest, "Duplicate topic name.")
+	case twice:
+		return nil, explain(kerr.InvalidRequest, "Duplicate topic id.")
+	case named:
+		if t := b.snap().Topic(*rt.Topic); t != nil {
+			return t, nil
 		}
-	} else if found = b.snap().TopicByID(rt.TopicID); found == nil {
-		return kerr.UnknownTopicID
+		return nil, kerr.UnknownTopicOrPartition
 	}
-	t.Topic, t.TopicID = &found.Name, found.ID
-	rev, err := b.meta.DeleteTopic(ctx, found.Name, found.ID)
+	if t := b.snap().TopicByID(rt.TopicID); t != nil {
+		return t, nil
+	}
+	return nil, kerr.UnknownTopicID
+}
+
+// deleteTopic deletes one topic and waits until this broker has given it up.
+func (b *Broker) deleteTopic(ctx context.Context, t *meta.Topic) error {
+	rev, err := b.meta.DeleteTopic(ctx, t.Name, t.ID)
 	if err != nil {
 		return err
 	}
-	b.log.Info("topic deleted", "topic", found.Name)
+	b.log.Info("topic deleted", "topic", t.Name)
 	return b.waitApplied(ctx, rev)
 }
 
 // createPartitions adds partitions to topics.
 func (b *Broker) createPartitions(ctx context.Context, _ *conn, req *kmsg.CreatePartitionsRequest, resp *kmsg.CreatePartitionsResponse) error {
-	times := map[string]int{}
-	for _, rt := range req.Topics {
-		times[rt.Topic]++
-	}
-	for _, rt := range req.Topics {
-		n := times[rt.Topic]
-		if delete(times, rt.Topic); n == 0 {
-			continue
-		}
+	for rt, twice := range distinct(req.Topics, func(t *kmsg.CreatePartitionsRequestTopic) string { return t.Topic }) {
 		t := kmsg.NewCreatePartitionsResponseTopic()
 		t.Topic = rt.Topic
-		err := b.addPartitions(ctx, &rt, n > 1, req.ValidateOnly)
+		err := b.addPartitions(ctx, rt, twice, req.ValidateOnly)
 		t.ErrorCode, t.ErrorMessage = errorCode(err), errorMessage(err)
 		resp.Topics = append(resp.Topics, t)
 	}

@@ -50,7 +50,7 @@ func TestLoadConfig(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"\nnum.partitoins=4":              "line 2: unknown setting num.partitoins: did you mean num.partitions?",
-		"num.partitions=0":                "line 1: invalid value 0",
+		"num.partitions=0":                "line 1: Invalid value 0",
 		"log.cleanup.policy=compact":      "compact is refused",
 		"node.id=x":                       "no node id",
 		"log.dirs=/a,/b":                  "several log directories",
