@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -23,77 +23,112 @@ type Item struct {
 // maxIOV is what one writev takes.
 const maxIOV = 1024
 
+// staged is what the next write of an append takes: prefixes and the caller's batches in turn.
+type staged struct {
+	iov      [][]byte
+	prefixes []byte
+	bytes    int64
+}
+
+var stages = sync.Pool{New: func() any { return new(staged) }}
+
+// room makes room for the prefixes of n batches: they must not move while iov points to them.
+func (st *staged) room(n int) {
+	if need := n * binary.MaxVarintLen32; cap(st.prefixes) < need {
+		st.prefixes = make([]byte, 0, need)
+	}
+}
+
+func (st *staged) add(b batch.Batch) {
+	start := len(st.prefixes)
+	st.prefixes = binary.AppendUvarint(st.prefixes, uint64(len(b)))
+	prefix := st.prefixes[start:]
+	st.iov = append(st.iov, prefix, b)
+	st.bytes += int64(len(prefix) + len(b))
+}
+
+// reset lets go of the caller's bytes.
+func (st *staged) reset() {
+	clear(st.iov)
+	st.iov, st.prefixes, st.bytes = st.iov[:0], st.prefixes[:0], 0
+}
+
+func entrySize(b batch.Batch) int64 { return int64(uvarintLen(uint64(len(b))) + len(b)) }
+
 // Append appends the batches of one leader epoch in order: it gives them their offsets, in place,
 // and writes them straight from the caller's bytes. Items that their producer's state refuses are
 // left out. The error is for the whole call: nothing of it was acknowledged.
 func (l *Log) Append(epoch int32, items []Item) error {
-	end, err := l.append(epoch, items)
+	st := stages.Get().(*staged)
+	err := l.append(st, epoch, items)
+	st.reset()
+	stages.Put(st)
 	if err != nil {
+		l.tell()
 		return err
 	}
-	l.published(end)
+	l.published()
 	return nil
 }
 
-// published tells who waits for an append, without any lock.
-func (l *Log) published(end int64) {
+// published tells who waits for an append, and has it flushed if it is time; without the lock.
+func (l *Log) published() {
 	l.written.notify()
 	o := l.options.Load()
 	if o.FlushMessages != 1 {
-		l.acked.advance(end)
-		if end-l.flush.end.Load() < o.FlushMessages && !l.flush.hasRolled.Swap(false) {
-			l.flush.since.CompareAndSwap(0, l.store.cfg.Now().UnixMilli())
+		l.acked.notify()
+		if l.written.Load()-l.flush.end.Load() < o.FlushMessages && !l.flush.hasRolled.Swap(false) {
+			l.store.flusher.flushWithin(l, o.FlushMs)
 			return
 		}
 	}
 	l.store.flusher.add(l)
 }
 
-func (l *Log) append(epoch int32, items []Item) (end int64, err error) {
+func (l *Log) append(st *staged, epoch int32, items []Item) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	defer l.guard()
 	if err := l.Err(); err != nil {
-		return 0, err
+		return err
 	}
 	if l.store.disk.full.Load() {
-		return 0, ErrDiskFull
+		return ErrDiskFull
 	}
-	if last := l.w.epochs.last(); epoch < last {
-		return 0, fmt.Errorf("%w: %d, last is %d", ErrFencedEpoch, epoch, last)
+	if last := l.LastEpoch(); epoch < last {
+		return fmt.Errorf("%w: %d, last is %d", ErrFencedEpoch, epoch, last)
 	}
-	end = l.written.Load()
+	end := l.written.Load()
 	now := l.store.cfg.Now().UnixMilli()
-	l.w.iov, l.w.prefixes = l.w.iov[:0], l.w.prefixes[:0]
-	if need := len(items) * binary.MaxVarintLen32; cap(l.w.prefixes) < need {
-		l.w.prefixes = make([]byte, 0, need) // never moves while iov points into it
-	}
-	staged, bytes := 0, int64(0) // first item not yet written, bytes staged
+	st.room(len(items))
+	first := 0 // of the items that are staged
 	for i := range items {
 		item := &items[i]
 		if !l.admit(item, end, now) {
 			continue
 		}
 		item.Batch.SetLeaderEpoch(epoch)
-		if size := entrySize(item.Batch); l.mustRoll(bytes, size, now) || len(l.w.iov) >= maxIOV-1 {
-			if err := l.write(items[staged:i], bytes); err != nil {
-				return 0, err
+		if size := entrySize(item.Batch); l.mustRoll(st.bytes+size, now) || len(st.iov) >= maxIOV-1 {
+			if err := l.write(st, items[first:i]); err != nil {
+				return err
 			}
-			staged, bytes = i, 0
-			if l.mustRoll(0, size, now) {
+			first = i
+			if l.mustRoll(size, now) {
 				if err := l.roll(item.BaseOffset); err != nil {
-					return 0, l.poison("roll", err)
+					return l.poison("roll", err)
 				}
 			}
 		}
-		bytes += l.stage(item.Batch)
+		st.add(item.Batch)
 		end = item.BaseOffset + int64(item.Batch.LastOffsetDelta()) + 1
 	}
-	if err := l.write(items[staged:], bytes); err != nil {
-		return 0, err
+	if err := l.write(st, items[first:]); err != nil {
+		return err
 	}
-	l.written.raise(end) // under the lock: the next append begins there
-	return end, nil
+	if l.options.Load().FlushMessages != 1 {
+		l.acked.raise(end)
+	}
+	return nil
 }
 
 // admit holds a batch against its producer's state, gives it its offset and notes it there.
@@ -101,10 +136,7 @@ func (l *Log) admit(item *Item, end, now int64) bool {
 	b := item.Batch
 	item.Err = nil
 	if b.ProducerID() >= 0 {
-		pb := producerBatch{
-			ID: b.ProducerID(), Epoch: b.ProducerEpoch(), BaseSequence: b.BaseSequence(),
-			LastDelta: b.LastOffsetDelta(), Timestamp: b.MaxTimestamp(),
-		}
+		pb := producerBatchOf(b)
 		if item.BaseOffset, item.Err = l.w.producers.check(&pb); item.Err != nil {
 			return false
 		}
@@ -116,83 +148,83 @@ func (l *Log) admit(item *Item, end, now int64) bool {
 	return true
 }
 
-func entrySize(b batch.Batch) int64 { return int64(uvarintLen(uint64(len(b))) + len(b)) }
-
-// stage adds an entry to what the next write takes.
-func (l *Log) stage(b batch.Batch) int64 {
-	start := len(l.w.prefixes)
-	l.w.prefixes = binary.AppendUvarint(l.w.prefixes, uint64(len(b)))
-	prefix := l.w.prefixes[start:]
-	l.w.iov = append(l.w.iov, prefix, b)
-	return int64(len(prefix) + len(b))
+func producerBatchOf(b batch.Batch) producerBatch {
+	return producerBatch{
+		ID: b.ProducerID(), Epoch: b.ProducerEpoch(), BaseSequence: b.BaseSequence(), BaseOffset: b.BaseOffset(),
+		LastDelta: b.LastOffsetDelta(), Timestamp: b.MaxTimestamp(),
+	}
 }
 
-// mustRoll says whether the next bytes, behind those that are staged, belong into a new segment.
-func (l *Log) mustRoll(staged, bytes, now int64) bool {
+// mustRoll says whether so many more bytes belong into a new segment.
+func (l *Log) mustRoll(bytes, now int64) bool {
 	s := l.active()
 	if s == nil {
 		return true
 	}
-	size := s.size.Load() + staged
+	size := s.size.Load()
 	if size == 0 {
 		return false
 	}
 	o := l.options.Load()
-	return size+bytes > o.SegmentBytes || now-l.w.opened.UnixMilli() >= o.SegmentMs
+	return size+bytes > o.SegmentBytes || now-l.segmentOpened(s).UnixMilli() >= o.SegmentMs
 }
 
 // write writes what is staged behind the end of the active segment and publishes it to readers.
 // items are those that are staged, with refused ones between them.
-func (l *Log) write(items []Item, bytes int64) error {
-	if bytes == 0 {
+func (l *Log) write(st *staged, items []Item) error {
+	if st.bytes == 0 {
 		return nil
 	}
 	s := l.active()
+	x, err := s.written()
+	if err != nil {
+		return l.poison("take up the index", err)
+	}
 	pos := s.size.Load()
-	if err := s.writeAt(l.w.iov, pos, bytes); err != nil {
+	if err := s.writeAt(st, pos); err != nil {
 		return l.poison("write", err)
 	}
-	l.w.iov, l.w.prefixes = l.w.iov[:0], l.w.prefixes[:0]
-	x, interval := s.index.Load(), l.options.Load().IndexIntervalBytes
+	st.reset()
+	o := l.options.Load()
 	for i := range items {
 		if items[i].Err != nil {
 			continue
 		}
 		b := items[i].Batch
-		if l.w.epochs.assign(b.LeaderEpoch(), b.BaseOffset()) {
-			l.w.epochsNew = true
-		}
+		l.assign(b.LeaderEpoch(), b.BaseOffset())
 		n := noted{b.BaseOffset(), b.LastOffset(), pos, entrySize(b), b.MaxTimestamp(), b.CRC()}
-		s.note(x, n, interval)
+		x.note(n, o.IndexIntervalBytes)
 		pos += n.size
 		l.w.entry++
 	}
-	s.maxTS.Store(x.fixed.MaxTimestamp)
-	s.last.Store(x.fixed.LastOffset)
-	s.size.Store(pos)
-	l.flush.written(s.name, pos, x.fixed.LastOffset+1)
+	s.publish(&x.fixed)
+	l.written.raise(x.fixed.LastOffset + 1) // under the lock: the next append begins there
+	l.flush.written(position{s.name, pos, x.fixed.LastOffset + 1})
+	if pos > o.SegmentBytes/2 {
+		l.wantNext()
+	}
 	return nil
 }
 
-// writeAt writes all of iov at pos.
-func (s *segment) writeAt(iov [][]byte, pos, bytes int64) error {
+// writeAt writes all that is staged at pos.
+func (s *segment) writeAt(st *staged, pos int64) error {
 	f, err := s.acquire()
 	if err != nil {
 		return err
 	}
 	defer s.release()
-	n, err := unix.Pwritev(int(f.Fd()), iov, pos)
+	n, err := unix.Pwritev(int(f.Fd()), st.iov, pos)
 	for errors.Is(err, unix.EINTR) {
-		n, err = unix.Pwritev(int(f.Fd()), iov, pos)
+		n, err = unix.Pwritev(int(f.Fd()), st.iov, pos)
 	}
-	if err == nil && int64(n) < bytes {
-		err = s.writeRest(f, iov, pos, n)
+	if err == nil && int64(n) < st.bytes {
+		err = writeRest(f, st.iov, pos, n)
 	}
 	return err
 }
 
 // writeRest goes on after a write that took only done bytes: the disk may be full, or not.
-func (s *segment) writeRest(f *os.File, iov [][]byte, pos int64, done int) error {
+func writeRest(f *os.File, iov [][]byte, pos int64, done int) error {
 	pos += int64(done)
 	for _, p := range iov {
 		if done >= len(p) {
@@ -209,40 +241,3 @@ func (s *segment) writeRest(f *os.File, iov [][]byte, pos int64, done int) error
 }
 
 func isNoSpace(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
-
-// roll begins a new segment at offset. The old one stays unflushed until the flusher comes: it
-// syncs the old file and the directory before the flushed end enters the new one.
-func (l *Log) roll(offset int64) error {
-	segs := *l.segs.Load()
-	if len(segs) == 0 {
-		if err := l.makeDir(); err != nil {
-			return err
-		}
-	}
-	s := newSegment(l, l.w.entry, offset)
-	f, err := os.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o640)
-	if err != nil {
-		return err
-	}
-	s.file.f = f
-	s.cache.add(s)
-	s.index.Store(&liveIndex{})
-	l.flush.rolled(s)
-	if len(segs) > 0 {
-		segs[len(segs)-1].sealed.Store(true)
-	}
-	next := append(segs[:len(segs):len(segs)], s)
-	l.segs.Store(&next)
-	l.w.opened = l.store.cfg.Now()
-	return nil
-}
-
-// makeDir makes the log's directory, with its first record.
-func (l *Log) makeDir() error {
-	if err := os.MkdirAll(filepath.Join(l.dir, indexName), 0o750); err != nil {
-		return err
-	}
-	l.flush.newDir.Store(true)
-	l.store.checkpoint.changed.Store(true)
-	return nil
-}

@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"path/filepath"
@@ -8,17 +9,19 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"chronik/wire/batch"
 )
 
-// checkpointer writes down how far each log is known to be on disk.
+// checkpointer writes down how far each log is known to be on disk. Its lock keeps apart all that
+// writes the small files of logs: recovery points, sidecars, truncation, reopening.
 type checkpointer struct {
 	changed   atomic.Bool
-	recovered atomic.Bool // the logs are open: before, the file on disk is the truth
+	recovered atomic.Bool  // the logs are open: before, the file on disk is the truth
+	aside     atomic.Int64 // directories of logs that are set aside
 
-	mu sync.Mutex        // one writer
-	at map[ID]savedPoint // guarded by mu
+	mu     sync.Mutex
+	at     map[ID]savedPoint      // guarded by mu
+	strays map[ID]checkpointEntry // logs that are set aside; guarded by mu
+	again  []*Log                 // whose chores failed; guarded by mu
 }
 
 // savedPoint is the recovery point of one log and when it was taken.
@@ -27,112 +30,160 @@ type savedPoint struct {
 	when time.Time
 }
 
-// What a log must have grown by, or how long ago its recovery point must be, to take a new one: it
-// costs two small files.
+// Recovery points are taken of the logs that have gone on furthest until what a start would have to
+// read is bounded, and bit by bit of those that lie back for long: each costs a few fsyncs.
 const (
-	saveAfterBytes = 8 << 20
-	saveAfter      = time.Minute
+	unsavedBytes = 256 << 20
+	saveAfter    = time.Minute
+	oldPerRound  = 32
 )
 
-// batchHead is a batch of which only the header is there.
-type batchHead = batch.Batch
+// manyRows is how many index rows an idle log need not keep in memory.
+const manyRows = 64
 
-// headers visits the headers of the batches from offset from to end.
-func (l *Log) headers(from, end int64, visit func(batchHead)) error {
-	segs := *l.segs.Load()
-	head := make([]byte, batch.HeaderLen)
-	for i := max(findSegment(segs, from), 0); i < len(segs); i++ {
-		s := segs[i]
-		if s.last.Load() < from || s.base >= end {
-			continue
-		}
-		if err := s.headers(from, head, visit); err != nil {
-			return err
-		}
-	}
-	return nil
+func (c *checkpointer) failed(l *Log) {
+	c.mu.Lock()
+	c.again = append(c.again, l)
+	c.mu.Unlock()
 }
 
-func (s *segment) headers(from int64, head []byte, visit func(batchHead)) error {
-	f, err := s.acquire()
-	if err != nil {
-		return err
-	}
-	defer s.release()
-	first, err := s.find(f, s.size.Load(), from)
-	if err != nil || first.size == 0 {
-		return err
-	}
-	var bad error
-	err = walk(f, first.pos, s.size.Load(), func(p place) bool {
-		if _, bad = f.ReadAt(head, p.pos+p.prefix); bad != nil {
-			return false
-		}
-		visit(head)
-		return true
-	})
-	return errors.Join(err, bad)
-}
+func (c *checkpointer) set(id ID, p savedPoint) { c.at[id] = p }
 
-// writeCheckpoint writes the checkpoint if anything changed.
-func (s *Store) writeCheckpoint(context.Context) error {
-	if !s.checkpoint.recovered.Load() || !s.checkpoint.changed.Swap(false) {
-		return nil
-	}
-	return s.writeCheckpointNow()
-}
-
-// writeCheckpointNow takes new recovery points where that is worth it and writes the checkpoint,
-// durably when it returns. Files of its logs come first, so that the checkpoint never names more
-// than they say.
-func (s *Store) writeCheckpointNow() error {
-	if !s.checkpoint.recovered.Load() {
-		return nil
-	}
-	s.checkpoint.mu.Lock()
-	defer s.checkpoint.mu.Unlock()
-	if s.checkpoint.at == nil {
-		s.checkpoint.at = map[ID]savedPoint{}
+// checkpointRound takes new recovery points where that is worth it and writes the checkpoint, if
+// anything changed.
+func (s *Store) checkpointRound(context.Context) error {
+	c := &s.checkpoint
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	again := c.again
+	c.again = nil
+	for _, l := range again {
+		s.chores.add(l)
 	}
 	logs := s.Logs()
-	entries := make([]checkpointEntry, 0, len(logs))
-	var errs []error
 	for _, l := range logs {
-		saved, known := s.checkpoint.at[l.id]
-		if !known || l.worthSaving(saved) {
-			p, err := l.savePoint()
-			if err == nil {
-				saved = savedPoint{p, s.cfg.Now()}
-				s.checkpoint.at[l.id] = saved
-			} else if l.Err() == nil {
-				errs = append(errs, err)
-			}
-		}
-		entries = append(entries, checkpointEntry{ID: l.id, Recovery: saved.position, Start: l.start.Load(), HighWatermark: l.acked.Load()})
+		l.shed()
 	}
-	for id := range s.checkpoint.at {
-		if s.Log(id) == nil {
-			delete(s.checkpoint.at, id)
+	if !c.recovered.Load() || !c.changed.Swap(false) {
+		return nil
+	}
+	var errs []error
+	more := false
+	for _, l := range s.worthSaving(logs, &more) {
+		if err := l.save(); err != nil && l.Err() == nil {
+			errs = append(errs, err)
+		}
+	}
+	errs = append(errs, s.writePoints(logs))
+	err := errors.Join(errs...)
+	if err != nil || more {
+		c.changed.Store(true)
+	}
+	return err
+}
+
+// worthSaving chooses the logs to take a new recovery point of; more says that others lie back.
+func (s *Store) worthSaving(logs []*Log, more *bool) (chosen []*Log) {
+	type behind struct {
+		l     *Log
+		bytes int64
+		when  time.Time
+	}
+	var all []behind
+	var total int64
+	for _, l := range logs {
+		saved := s.checkpoint.at[l.id]
+		if bytes := l.bytesSince(saved.position); l.Err() == nil && (bytes > 0 || l.flush.at() != saved.position) {
+			all = append(all, behind{l, bytes, saved.when})
+			total += bytes
+		}
+	}
+	slices.SortFunc(all, func(a, b behind) int { return cmp.Compare(b.bytes, a.bytes) })
+	now, old := s.cfg.Now(), 0
+	for _, b := range all {
+		switch {
+		case total > unsavedBytes:
+			total -= b.bytes
+		case now.Sub(b.when) >= saveAfter && old < oldPerRound:
+			old++
+		default:
+			*more = true
+			continue
+		}
+		chosen = append(chosen, b.l)
+	}
+	return chosen
+}
+
+// bytesSince counts the bytes on disk behind a position.
+func (l *Log) bytesSince(p position) (n int64) {
+	at := l.flush.at()
+	for _, s := range *l.segs.Load() {
+		switch size := s.size.Load(); {
+		case s.name < p.Segment || s.name > at.Segment:
+		case s.name == at.Segment:
+			n += at.Pos
+		default:
+			n += size
+		}
+		if s.name == p.Segment {
+			n -= p.Pos
+		}
+	}
+	return max(n, 0)
+}
+
+// writeCheckpoint writes the checkpoint as the logs are, durably when it returns.
+func (s *Store) writeCheckpoint() error {
+	s.checkpoint.mu.Lock()
+	defer s.checkpoint.mu.Unlock()
+	return s.writePoints(s.Logs())
+}
+
+// writePoints is writeCheckpoint for a caller that holds the checkpoint's lock. A log that is out of
+// service keeps the recovery point that it had: it is the witness of what was on disk.
+func (s *Store) writePoints(logs []*Log) error {
+	c := &s.checkpoint
+	entries := make([]checkpointEntry, 0, len(logs)+len(c.strays))
+	for _, l := range logs {
+		entries = append(entries, checkpointEntry{
+			ID: l.id, Recovery: c.at[l.id].position, Start: l.start.Load(), HighWatermark: l.acked.Load(),
+		})
+	}
+	for _, e := range c.strays {
+		entries = append(entries, e)
+	}
+	if len(c.at) > len(logs) {
+		for id := range c.at {
+			if s.Log(id) == nil {
+				delete(c.at, id)
+			}
 		}
 	}
 	slices.SortFunc(entries, func(a, b checkpointEntry) int {
-		return slices.Compare(appendID(nil, a.ID), appendID(nil, b.ID))
+		return cmp.Or(slices.Compare(a.ID.Topic[:], b.ID.Topic[:]), cmp.Compare(a.ID.Partition, b.ID.Partition))
 	})
-	errs = append(errs, writeCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), entries))
-	return errors.Join(errs...)
+	return writeCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), entries)
 }
 
-// worthSaving says whether a log has gone on far enough from its recovery point.
-func (l *Log) worthSaving(saved savedPoint) bool {
-	at := l.flush.at()
-	if at == saved.position || l.Err() != nil {
-		return false
+// save makes the present end of the log its recovery point: it takes index and producers as of now,
+// has everything up to here flushed, and writes them down. The caller holds the checkpoint's lock
+// and then writes the checkpoint, which so never names more than these files say.
+func (l *Log) save() error {
+	p, err := l.savePoint()
+	if err == nil && p.Segment != 0 {
+		l.store.checkpoint.set(l.id, savedPoint{p, l.store.cfg.Now()})
 	}
-	return at.Segment != saved.Segment || at.Pos-saved.Pos >= saveAfterBytes || l.store.cfg.Now().Sub(saved.when) >= saveAfter
+	return err
 }
 
-// savePoint makes the present end of the log its recovery point: it takes index and producers as
-// of now, has everything up to here flushed, and writes them down.
+// savedState is what a recovery point consists of.
+type savedState struct {
+	index     *sidecar // nil: the one on disk is right
+	producers []byte
+	epochs    []byte // nil: they are written down
+}
+
 func (l *Log) savePoint() (position, error) {
 	l.mu.Lock()
 	s := l.active()
@@ -141,63 +192,62 @@ func (l *Log) savePoint() (position, error) {
 		return position{}, err
 	}
 	p := position{s.name, s.size.Load(), l.written.Load()}
-	index := s.index.Load().sidecar()
-	producersBody := l.w.producers.encode(p.Offset)
-	var epochsBody []byte
+	state := savedState{producers: l.w.producers.encode(p.Offset)}
+	if x := s.index.Load(); x != nil && p.Pos > 0 {
+		state.index = x.sidecar()
+	}
 	if l.w.epochsNew {
-		epochsBody = l.w.epochs.encode()
+		state.epochs = l.epochs.Load().encode()
 	}
 	l.mu.Unlock()
 
-	if l.Flushed() < p.Offset {
+	if l.Flushed() < p.Offset || l.flush.at().Segment < p.Segment {
 		l.doFlush()
-		if err := l.Err(); err != nil {
-			return position{}, err
-		}
 	}
-	return p, l.saveFiles(p, index, producersBody, epochsBody)
+	if err := l.Err(); err != nil {
+		return position{}, err
+	}
+	return p, l.saveState(s, state)
 }
 
-// saveFiles writes what belongs to a recovery point.
-func (l *Log) saveFiles(p position, index *sidecar, producersBody, epochsBody []byte) error {
-	l.flush.mu.Lock() // not while the log is truncated or reopened
-	defer l.flush.mu.Unlock()
-	if epochsBody != nil {
-		if err := epochsFile.stage(filepath.Join(l.dir, epochsName), epochsBody); err != nil {
+// saveState writes down what belongs to a recovery point in segment s.
+func (l *Log) saveState(s *segment, state savedState) error {
+	if state.epochs != nil {
+		if err := epochsFile.stage(filepath.Join(l.dir, epochsName), state.epochs); err != nil {
 			return err
 		}
 	}
-	if index.Size > 0 {
-		if err := index.write(sidecarPath(segmentPath(l.dir, p.Segment))); err != nil {
+	if state.index != nil && s.index.Load() != nil { // else its full sidecar has come meanwhile
+		if err := state.index.write(sidecarPath(s.path)); err != nil {
 			return err
 		}
 	}
-	if err := producersFile.write(filepath.Join(l.dir, producersName), producersBody); err != nil {
+	if err := producersFile.write(filepath.Join(l.dir, producersName), state.producers); err != nil {
 		return err
 	}
-	if epochsBody != nil {
+	if state.epochs != nil {
 		l.mu.Lock()
-		l.w.epochsNew = l.w.epochs.last() < 0 || string(l.w.epochs.encode()) != string(epochsBody)
+		l.w.epochsNew = string(l.epochs.Load().encode()) != string(state.epochs)
 		l.mu.Unlock()
 	}
 	return nil
 }
 
-// close ends a log that is flushed, for a clean stop.
-func (l *Log) close() (cleanEntry, error) {
-	p := l.flush.at()
-	var err error
-	if p.Segment != 0 {
-		var saved position
-		saved, err = l.savePoint()
-		l.store.checkpoint.mu.Lock()
-		if l.store.checkpoint.at != nil && err == nil {
-			l.store.checkpoint.at[l.id] = savedPoint{saved, l.store.cfg.Now()}
-		}
-		l.store.checkpoint.mu.Unlock()
+// shed forgets the index of a log that has not been written since its recovery point: the sidecar
+// there says the same. The caller holds the checkpoint's lock.
+func (l *Log) shed() {
+	saved := l.store.checkpoint.at[l.id]
+	s := l.active()
+	if s == nil || saved.Segment != s.name || l.store.cfg.Now().Sub(saved.when) < saveAfter {
+		return
 	}
-	for _, s := range *l.segs.Load() {
-		l.store.files.drop(s)
+	if x := s.index.Load(); x == nil || x.count.Load() < manyRows {
+		return
 	}
-	return cleanEntry{ID: l.id, Segment: p.Segment, Size: p.Pos, End: p.Offset}, err
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if s == l.active() && saved.position == (position{s.name, s.size.Load(), l.written.Load()}) {
+		s.caches.sidecars.forget(s)
+		s.index.Store(nil)
+	}
 }

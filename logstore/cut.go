@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -17,66 +18,160 @@ const (
 )
 
 // cutAt ends the log at pos of segment s: the bytes behind it and later segments are kept aside
-// for people, out of the log.
+// for people, out of the log. Nothing that was on disk is an end.
 func (r *recovery) cutAt(s *segment, pos int64, why error) error {
 	l := r.l
-	r.cut = true
-	aside := filepath.Join(l.dir, fmt.Sprintf("%s%d", cutPrefix, l.store.cfg.Now().UnixNano()))
+	end := max(r.order.end, r.from.Offset)
+	if r.sidecarsFrom(s.name); end < r.floor {
+		return fmt.Errorf("%w: %s is damaged at %d (offset %d), offset %d was on disk: %w", errShort, s.path, pos, end, r.floor, why)
+	}
 	st, err := os.Stat(s.path)
 	if err != nil {
 		return err
 	}
-	l.store.log.Warn("log ends here: what follows is not whole and was never acknowledged as flushed",
-		"log", l.id, "segment", filepath.Base(s.path), "position", pos, "cut", st.Size()-pos, "offset", max(r.order.end, 0), "why", why)
-	if err := os.Mkdir(aside, 0o750); err != nil {
-		return err
+	l.store.log.Warn("log ends here: what follows is not whole and was never known to be on disk",
+		"log", l.id, "segment", filepath.Base(s.path), "position", pos, "cut", st.Size()-pos, "offset", end, "why", why)
+	r.ended = true
+	from := slices.Index(r.names, s.name)
+	if slices.Contains(r.segments, s) { // else it follows a gap, and nothing of it is served
+		if err := r.cutTail(s.path, pos); err != nil {
+			return err
+		}
+		from++
 	}
-	if err := keepTail(s.path, pos, filepath.Join(aside, fmt.Sprintf("%s.%d", filepath.Base(s.path), pos))); err != nil {
-		return err
+	return r.cutSegments(from)
+}
+
+// sidecarsFrom takes the sidecars of a segment and of later ones for witnesses: each was written after
+// an fdatasync of what it describes.
+func (r *recovery) sidecarsFrom(name uint64) {
+	for _, n := range r.names[slices.Index(r.names, name):] {
+		if c, err := readSidecar(sidecarPath(segmentPath(r.l.dir, n))); err == nil {
+			r.floor = max(r.floor, c.LastOffset+1)
+		}
 	}
-	if err := truncateFile(s.path, pos); err != nil {
-		return err
-	}
-	if !slices.Contains(r.segments, s) { // it follows a gap: nothing of it is served
-		if err := os.Remove(s.path); err != nil {
+}
+
+// cutToLimit cuts a log that was poisoned in this life to its published flushed end: what is behind
+// it may be in memory only, marked as if it were on disk.
+func (r *recovery) cutToLimit() error {
+	if r.l.acked.Load() > r.limit.Offset { // acknowledged from the page cache
+		if err := r.l.store.suspect(r.l.id, "stopped by an error with records in the page cache"); err != nil {
 			return err
 		}
 	}
-	for _, later := range r.names[slices.Index(r.names, s.name)+1:] {
-		name := segmentFileName(later)
-		if err := os.Rename(filepath.Join(l.dir, name), filepath.Join(aside, name)); err != nil {
+	from := 0
+	for from < len(r.names) && r.names[from] <= r.limit.Segment {
+		from++
+	}
+	if from > 0 && r.names[from-1] == r.limit.Segment {
+		if err := r.cutTail(segmentPath(r.l.dir, r.limit.Segment), r.limit.Pos); err != nil {
 			return err
 		}
 	}
-	return errors.Join(syncDir(aside), syncDir(l.dir), l.dropOldCuts())
+	return r.cutSegments(from)
+}
+
+// cutTail ends a segment at pos, durably.
+func (r *recovery) cutTail(path string, pos int64) error {
+	st, err := os.Stat(path)
+	if err != nil || st.Size() <= pos {
+		return err // too small: that is for the walk to judge
+	}
+	if err := r.keepTail(path, pos); err != nil {
+		r.l.store.log.Warn("what is cut off a log is not kept", "log", r.l.id, "segment", filepath.Base(path), "err", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(pos), f.Sync(), f.Close())
 }
 
 // keepTail copies the bytes behind pos, unless all of them are zeros: those are what a power cut
 // leaves of a write that had not come.
-func keepTail(path string, pos int64, to string) error {
+func (r *recovery) keepTail(path string, pos int64) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	tail, err := io.ReadAll(io.NewSectionReader(f, pos, keptOfACut))
-	if err != nil || !slices.ContainsFunc(tail, func(b byte) bool { return b != 0 }) {
+	if zeros, err := onlyZeros(io.NewSectionReader(f, pos, keptOfACut)); err != nil || zeros {
 		return err
 	}
-	return writeSynced(to, tail)
-}
-
-func truncateFile(path string, size int64) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	dir, err := r.asideDir()
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Truncate(size), f.Sync(), f.Close())
+	to, err := os.Create(filepath.Join(dir, fmt.Sprintf("%s.%d", filepath.Base(path), pos)))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(to, io.NewSectionReader(f, pos, keptOfACut))
+	return errors.Join(err, to.Sync(), to.Close())
+}
+
+func onlyZeros(from io.Reader) (bool, error) {
+	in := bufio.NewReader(from)
+	for {
+		switch b, err := in.ReadByte(); {
+		case errors.Is(err, io.EOF):
+			return true, nil
+		case err != nil || b != 0:
+			return false, err
+		}
+	}
+}
+
+// cutSegments moves the segments from one on out of the log, with what describes them: a later
+// segment may get such a name again.
+func (r *recovery) cutSegments(from int) error {
+	for _, name := range r.names[from:] {
+		if err := removeLeft(sidecarPath(segmentPath(r.l.dir, name))); err != nil {
+			return err
+		}
+	}
+	if from < len(r.names) {
+		if err := syncDir(filepath.Join(r.l.dir, indexName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	for _, name := range r.names[from:] {
+		if err := r.moveAside(segmentFileName(name)); err != nil {
+			return err
+		}
+	}
+	r.names = r.names[:from]
+	if r.aside == "" {
+		return nil
+	}
+	return errors.Join(syncDir(r.aside), syncDir(r.l.dir), r.dropOldCuts())
+}
+
+func (r *recovery) moveAside(name string) error {
+	dir, err := r.asideDir()
+	if err != nil {
+		return err
+	}
+	return os.Rename(filepath.Join(r.l.dir, name), filepath.Join(dir, name))
+}
+
+// asideDir is where this recovery keeps what it cuts off.
+func (r *recovery) asideDir() (string, error) {
+	if r.aside != "" {
+		return r.aside, nil
+	}
+	dir := filepath.Join(r.l.dir, fmt.Sprintf("%s%d", cutPrefix, r.l.store.cfg.Now().UnixNano()))
+	if err := os.Mkdir(dir, 0o750); err != nil {
+		return "", err
+	}
+	r.aside = dir
+	return dir, nil
 }
 
 // dropOldCuts bounds what is kept aside.
-func (l *Log) dropOldCuts() error {
-	files, err := os.ReadDir(l.dir)
+func (r *recovery) dropOldCuts() error {
+	files, err := os.ReadDir(r.l.dir)
 	if err != nil {
 		return err
 	}
@@ -87,88 +182,10 @@ func (l *Log) dropOldCuts() error {
 		}
 	}
 	for len(cuts) > keptCuts {
-		if err := os.RemoveAll(filepath.Join(l.dir, cuts[0])); err != nil {
+		if err := os.RemoveAll(filepath.Join(r.l.dir, cuts[0])); err != nil {
 			return err
 		}
 		cuts = cuts[1:]
 	}
 	return nil
-}
-
-// finish puts what was found into service.
-func (r *recovery) finish() error {
-	l := r.l
-	for _, s := range r.segments[:len(r.segments)-1] {
-		s.sealed.Store(true)
-		if s.loaded.Swap(nil) != nil { // its sidecar is right: it is read again on demand
-			s.index.Store(nil)
-		}
-	}
-	end := max(r.order.end, r.from.Offset)
-	if r.order.end < r.from.Offset && (r.order.end >= 0 || r.from.Pos > 0) {
-		return fmt.Errorf("%w: the log ends at offset %d, %d was on disk", errShort, max(r.order.end, 0), r.from.Offset)
-	}
-	active := r.segments[len(r.segments)-1]
-	if active.size.Load() == 0 {
-		active.base = end
-		active.last.Store(end - 1)
-	}
-	l.serve(r.segments, r.entry, end, max(r.start, r.segments[0].base), position{active.name, active.size.Load(), end})
-	if err := l.replay(r.from.Offset, end); err != nil {
-		return err
-	}
-	l.writeSidecars(r.segments[:len(r.segments)-1])
-	return nil
-}
-
-// serve sets the state of an opened log.
-func (l *Log) serve(segments []*segment, entry uint64, end, start int64, at position) {
-	if segments == nil {
-		segments = []*segment{}
-	}
-	l.segs.Store(&segments)
-	l.w.entry, l.w.opened = entry, l.store.cfg.Now()
-	l.start.Store(min(start, end))
-	l.written.reset(end)
-	l.acked.reset(end)
-	l.flush.recovered(l.active(), at)
-	l.trouble.Store(nil)
-}
-
-// replay rebuilds the producers and the leader epochs: from their files as far as these reach,
-// then from the batches.
-func (l *Log) replay(recovered, end int64) error {
-	l.w.producers, l.w.epochs = producers{}, epochs{}
-	known := int64(0) // both files speak of everything below
-	_, body, err := producersFile.read(filepath.Join(l.dir, producersName))
-	if err == nil {
-		var p producers
-		if p, known, err = decodeProducers(body); err == nil && known <= end {
-			l.w.producers = p
-		} else {
-			known = 0
-		}
-	}
-	from := known
-	_, body, err = epochsFile.read(filepath.Join(l.dir, epochsName))
-	if err == nil {
-		l.w.epochs, err = decodeEpochs(body)
-	}
-	if err != nil {
-		l.w.epochs, from = epochs{}, 0
-	} else if from = min(from, recovered); from < end {
-		l.w.epochs.truncateEnd(max(from, 1))
-	}
-	now := l.store.cfg.Now().UnixMilli()
-	return l.headers(from, end, func(b batchHead) {
-		if l.w.epochs.assign(b.LeaderEpoch(), b.BaseOffset()) {
-			l.w.epochsNew = true
-		}
-		if b.ProducerID() >= 0 && b.BaseOffset() >= known {
-			l.w.producers.apply(&producerBatch{
-				ID: b.ProducerID(), Epoch: b.ProducerEpoch(), BaseSequence: b.BaseSequence(), BaseOffset: b.BaseOffset(),
-				LastDelta: b.LastOffsetDelta(), Timestamp: b.MaxTimestamp(),
-			}, now)
-		}
-	})
 }

@@ -51,10 +51,14 @@ func (d *diskWatch) limit() int64 {
 	return max(256<<20, min(2<<30, d.total.Load()/20))
 }
 
+// noSoftLimit is a soft limit of less than a block: the disk may fill up, and producers are told
+// of a storage error that passes, not of a policy.
+const noSoftLimit = 4096
+
 // DiskLow reports whether the disk is so full that producers are refused, and says so in words.
 func (s *Store) DiskLow() (bool, string) {
 	free := s.disk.free.Load()
-	if free >= s.disk.limit() {
+	if limit := s.disk.limit(); free >= limit || limit < noSoftLimit {
 		return false, ""
 	}
 	return true, fmt.Sprintf("%d MiB free, %d MiB wanted", free>>20, s.disk.limit()>>20)

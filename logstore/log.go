@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,43 +46,41 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Log is the log of one partition. Readers use the atomics alone: an immutable list of segments
-// and the ends. mu guards the writer and everything that rewrites the list; it is never held over
-// an fsync, except by those that stop the log (recover, truncate, close).
+// Log is the log of one partition. Readers use the atomics alone: the view and the ends. mu guards
+// the writer and everything that replaces the view; it is never held over an fsync, except by those
+// that stop the log (recover, truncate).
+//
+// Locks are taken in this order: the checkpoint's, flush.mu, mu.
 type Log struct {
 	id      ID
 	dir     string
 	store   *Store
 	options atomic.Pointer[Options]
-	segs    atomic.Pointer[[]*segment] // by offset; the last one is written; empty before the first append
-	start   atomic.Int64
+	view
+	health
 	written Mark // next offset
 	acked   Mark // end that acknowledgements count
-	trouble atomic.Pointer[trouble]
 	flush   flushState
 
 	mu sync.Mutex
 	w  writer // guarded by mu
 }
 
-// trouble is why a log serves nothing.
-type trouble struct {
-	err     error
-	offline bool // damage that a reopening would not mend
-	next    time.Time
-	wait    time.Duration
+// view is what readers see of a log; what its pointers lead to is replaced, never changed.
+type view struct {
+	segs   atomic.Pointer[[]*segment] // by offset; the last one is written; empty before the first append
+	epochs atomic.Pointer[epochs]
+	start  atomic.Int64
 }
 
 // writer is the appending side of a log.
 type writer struct {
 	entry     uint64 // index of the next entry
-	epochs    epochs
 	producers producers
 	epochsNew bool // epochs changed since they were written down
 	opened    time.Time
-	iov       [][]byte
-	prefixes  []byte
-	hint      int64 // high watermark hint of the last checkpoint
+	next      nextState
+	served    bool // was in service in this life, so its flushed end means something
 }
 
 func newLog(s *Store, id ID, o Options) *Log {
@@ -89,6 +88,7 @@ func newLog(s *Store, id ID, o Options) *Log {
 	o = o.withDefaults()
 	l.options.Store(&o)
 	l.segs.Store(&[]*segment{})
+	l.epochs.Store(&epochs{})
 	l.w.entry = 1
 	return l
 }
@@ -102,8 +102,8 @@ func (l *Log) Options() Options { return *l.options.Load() }
 // Configure changes the settings at once.
 func (l *Log) Configure(o Options) {
 	o = o.withDefaults()
-	if old := l.options.Swap(&o); old.FlushMessages != o.FlushMessages {
-		l.store.flusher.add(l) // an end that was not waited for may be now
+	if old := l.options.Swap(&o); old.FlushMessages != o.FlushMessages || old.FlushMs != o.FlushMs {
+		l.store.flusher.add(l) // what was not waited for may be now
 	}
 }
 
@@ -117,7 +117,7 @@ func (l *Log) End() int64 { return l.written.Load() }
 func (l *Log) Flushed() int64 { return l.flush.end.Load() }
 
 // Acked is the end that acknowledgements count: Flushed for a log that flushes before it
-// acknowledges, else End. It does not go back while the log lives.
+// acknowledges, else End. It goes back only where the log is truncated or was poisoned.
 func (l *Log) Acked() int64 { return l.acked.Load() }
 
 // AckedMark is what waits for Acked wait on.
@@ -125,14 +125,6 @@ func (l *Log) AckedMark() *Mark { return &l.acked }
 
 // EndMark is what waits for End wait on.
 func (l *Log) EndMark() *Mark { return &l.written }
-
-// Err is nil while the log serves.
-func (l *Log) Err() error {
-	if t := l.trouble.Load(); t != nil {
-		return t.err
-	}
-	return nil
-}
 
 // Size is the bytes of the log's segments.
 func (l *Log) Size() int64 {
@@ -144,25 +136,29 @@ func (l *Log) Size() int64 {
 }
 
 // LastEpoch is the newest leader epoch that has records, -1 when none has.
-func (l *Log) LastEpoch() int32 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.epochs.last()
-}
+func (l *Log) LastEpoch() int32 { return l.epochs.Load().last() }
 
 // EpochAt is the leader epoch of the record at offset, -1 when it is not known.
-func (l *Log) EpochAt(offset int64) int32 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.epochs.at(offset)
-}
+func (l *Log) EpochAt(offset int64) int32 { return l.epochs.Load().at(offset) }
 
 // EpochEnd answers OffsetForLeaderEpoch (KIP-320): the largest epoch at or below the asked one and
 // its end; -1, -1 when that is not known.
 func (l *Log) EpochEnd(epoch int32) (found int32, end int64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.w.epochs.endFor(epoch, l.written.Load())
+	end = l.written.Load() // first: of a later end the newest epoch might not be known yet
+	return l.epochs.Load().endFor(epoch, end)
+}
+
+// assign notes the leader epoch of an appended batch; the caller holds mu.
+func (l *Log) assign(epoch int32, offset int64) {
+	old := l.epochs.Load()
+	if epoch == old.last() {
+		return
+	}
+	e := epochs{list: slices.Clone(old.list)}
+	if e.assign(epoch, offset) {
+		l.epochs.Store(&e)
+		l.w.epochsNew = true
+	}
 }
 
 // Producers lists the idempotent producers that the log remembers.
@@ -172,34 +168,89 @@ func (l *Log) Producers() []ProducerState {
 	return l.w.producers.states()
 }
 
-// poison stops the log after an error of write, fsync, create or rename: whoever waits is told,
-// and only recovery brings it back.
+// active is the segment that is written, nil before the first append.
+func (l *Log) active() *segment {
+	segs := *l.segs.Load()
+	if len(segs) == 0 {
+		return nil
+	}
+	return segs[len(segs)-1]
+}
+
+// health is what is wrong with a log, and what was.
+type health struct {
+	trouble atomic.Pointer[trouble] // nil while the log serves
+	mended  atomic.Pointer[trouble] // the last one that a reopening ended, when that was
+}
+
+// trouble is why a log serves nothing.
+type trouble struct {
+	err     error
+	offline bool          // a reopening would not mend it
+	next    time.Time     // when the log is reopened
+	wait    time.Duration // how long that was put off
+	told    *sync.Once    // whoever waits on the log is told once
+}
+
+// The first reopening comes after reopenAfter, each further one after twice as long.
+const (
+	reopenAfter  = time.Second
+	reopenAtMost = 30 * time.Second
+	troubleFresh = 2 * time.Minute // what fails again so soon goes on with its back-off
+)
+
+// Err is nil while the log serves.
+func (l *Log) Err() error {
+	if t := l.trouble.Load(); t != nil {
+		return t.err
+	}
+	return nil
+}
+
+// poison stops the log after an error of write, fsync, create or rename; only recovery brings it
+// back. Whoever waits is told by tell, which the caller calls once it holds no lock.
 func (l *Log) poison(what string, err error) error {
-	err = fmt.Errorf("%w: %s %s: %w", ErrPoisoned, what, l.id, err)
-	t := &trouble{err: err, wait: time.Second, next: l.store.cfg.Now().Add(time.Second)}
+	now := l.store.cfg.Now()
+	t := &trouble{err: fmt.Errorf("%w: %s %s: %w", ErrPoisoned, what, l.id, err), wait: reopenAfter, told: new(sync.Once)}
+	if m := l.mended.Load(); m != nil && now.Sub(m.next) < troubleFresh {
+		t.wait = min(2*m.wait, reopenAtMost)
+	}
+	t.next = now.Add(t.wait)
 	if !l.trouble.CompareAndSwap(nil, t) {
 		return l.Err()
 	}
 	if isNoSpace(err) {
 		l.store.disk.full.Store(true)
 	}
-	l.store.log.Error("log stopped", "log", l.id, "dir", l.dir, "err", err)
-	l.written.fail(err)
-	l.acked.fail(err)
-	return err
+	l.store.log.Error("log stopped", "log", l.id, "dir", l.dir, "err", t.err)
+	return t.err
+}
+
+// offline keeps a log out of service until a person has looked, or it was rebuilt from elsewhere.
+func (l *Log) offline(err error) {
+	l.trouble.Store(&trouble{err: fmt.Errorf("%w: %w", ErrPoisoned, err), offline: true, told: new(sync.Once)})
+	l.store.log.Error("log is offline: records that were on disk are missing or damaged; what is left of it is as it was",
+		"log", l.id, "dir", l.dir, "err", err)
 }
 
 // end stops the log for good.
 func (l *Log) end(err error) {
-	l.trouble.Store(&trouble{err: err, offline: true})
-	l.mu.Lock()
+	l.mu.Lock() // not while it is reopened
+	l.trouble.Store(&trouble{err: err, offline: true, told: new(sync.Once)})
 	segs := *l.segs.Load()
 	l.segs.Store(&[]*segment{})
 	l.mu.Unlock()
-	l.written.fail(err)
-	l.acked.fail(err)
-	for _, s := range segs {
-		l.store.files.drop(s)
+	l.tell()
+	l.store.caches.discard(segs)
+}
+
+// tell tells whoever waits on a stopped log why nothing more will come.
+func (l *Log) tell() {
+	if t := l.trouble.Load(); t != nil {
+		t.told.Do(func() {
+			l.written.fail(t.err)
+			l.acked.fail(t.err)
+		})
 	}
 }
 
@@ -209,13 +260,4 @@ func (l *Log) guard() {
 		l.store.log.Error("panic while changing a log", "log", l.id, "panic", p, "stack", string(debug.Stack()))
 		os.Exit(70)
 	}
-}
-
-// active is the segment that is written, nil before the first append.
-func (l *Log) active() *segment {
-	segs := *l.segs.Load()
-	if len(segs) == 0 {
-		return nil
-	}
-	return segs[len(segs)-1]
 }

@@ -114,13 +114,12 @@ func (m *Mark) fail(err error) {
 }
 
 // reset sets the mark, downwards too, and ends a failure: for a log that was opened, truncated
-// or opened again. The caller keeps advance away meanwhile.
+// or opened again. The caller keeps advance away meanwhile, and notifies once it holds no lock.
 func (m *Mark) reset(v int64) {
 	m.mu.Lock()
 	m.err = nil
 	m.v.Store(v)
 	m.mu.Unlock()
-	m.wakeDue()
 }
 
 func (m *Mark) wakeDue() {

@@ -24,28 +24,44 @@ const lookAhead = 32 << 10
 
 var lookBuffers = sync.Pool{New: func() any { b := make([]byte, lookAhead); return &b }}
 
-// place is an entry of a segment: where its prefix begins, and what its header says.
+// place is an entry of a segment: where its prefix begins, and its batch's header.
 type place struct {
-	pos, prefix, size int64 // size of the batch
-	base, last        int64
+	pos, prefix, size int64       // size of the batch
+	head              batch.Batch // the header alone
 }
 
-func (p place) next() int64 { return p.pos + p.prefix + p.size }
+func (p place) next() int64  { return p.pos + p.prefix + p.size }
+func (p place) start() int64 { return p.pos + p.prefix }
 
-// placeOf reads the header of the entry that begins p.
-func placeOf(pos int64, p []byte) (place, error) {
+// entryAt measures the entry that begins p, of which left bytes are there.
+func entryAt(p []byte, left int64) (size, prefix int64, err error) {
 	n, w := binary.Uvarint(p)
-	if w <= 0 || n < batch.HeaderLen || len(p) < w+batch.HeaderLen {
-		return place{}, fmt.Errorf("no entry at position %d", pos)
+	switch {
+	case w <= 0 || w != uvarintLen(n) || n < batch.HeaderLen || len(p) < w+batch.HeaderLen:
+		return 0, 0, errTail
+	case n > uint64(left) || int64(w) > left-int64(n):
+		return 0, 0, errTail
+	case int64(batch.Batch(p[w:]).Size()) != int64(n):
+		return 0, 0, fmt.Errorf("%w: an entry of %d bytes holds a batch of %d", errTail, n, batch.Batch(p[w:]).Size())
 	}
-	b := batch.Batch(p[w:])
-	return place{pos, int64(w), int64(n), b.BaseOffset(), b.LastOffset()}, nil
+	return int64(n), int64(w), nil
 }
 
 // Read appends whole batches to dst: from the one that holds offset from on, up to the last that
 // ends at or below until, as many as fit into limit bytes, at least one. What is not there yet
 // leaves dst as it is. ErrOutOfRange: from is outside the log. Readers take no lock of the writer.
 func (l *Log) Read(dst []byte, from, until int64, limit int) ([]byte, error) {
+	for {
+		segs := l.segs.Load()
+		got, err := l.read(dst, *segs, from, until, min(limit, maxRead))
+		if errors.Is(err, errGone) && segs != l.segs.Load() {
+			continue // what was to be read is in the new list, or nowhere
+		}
+		return got, err
+	}
+}
+
+func (l *Log) read(dst []byte, segs []*segment, from, until int64, limit int) ([]byte, error) {
 	if err := l.Err(); err != nil {
 		return dst, err
 	}
@@ -54,14 +70,13 @@ func (l *Log) Read(dst []byte, from, until int64, limit int) ([]byte, error) {
 		return dst, fmt.Errorf("%w: %d is not in %d to %d", ErrOutOfRange, from, l.start.Load(), end)
 	}
 	until = min(until, end)
-	segs := *l.segs.Load()
 	for i := max(findSegment(segs, from), 0); i < len(segs) && segs[i].base < until; i++ {
 		s := segs[i]
 		if s.last.Load() < from {
 			continue
 		}
-		got, err := s.read(dst, from, until, min(limit, maxRead))
-		if errors.Is(err, fs.ErrNotExist) && from < l.start.Load() {
+		got, err := s.read(dst, from, until, limit)
+		if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errGone)) && from < l.start.Load() {
 			return dst, fmt.Errorf("%w: %d was dropped meanwhile", ErrOutOfRange, from)
 		}
 		if err != nil {
@@ -80,18 +95,21 @@ func (s *segment) read(dst []byte, from, until int64, limit int) ([]byte, error)
 	}
 	defer s.release()
 	size := s.size.Load()
-	first, err := s.find(f, size, from)
-	if err != nil {
+	var first place
+	err = s.walkFrom(f, size, from, func(p place) bool {
+		if p.head.LastOffset() < until {
+			first = p
+		}
+		return false
+	})
+	if err != nil || first.size == 0 {
 		return dst, err
 	}
-	if first.size == 0 || first.last >= until {
-		return dst, nil
-	}
-	want := max(first.size, min(int64(limit), size-first.pos-first.prefix))
+	want := max(first.size, min(int64(limit), size-first.start()))
 	start := len(dst)
 	dst = slices.Grow(dst, int(want))
 	data := dst[start : start+int(want)]
-	if _, err := f.ReadAt(data, first.pos+first.prefix); err != nil {
+	if _, err := f.ReadAt(data, first.start()); err != nil {
 		return dst[:start], err
 	}
 	return dst[:start+squeeze(data, int(first.size), until)], nil
@@ -103,40 +121,31 @@ func (s *segment) read(dst []byte, from, until int64, limit int) ([]byte, error)
 func squeeze(data []byte, first int, until int64) int {
 	to, at := first, first
 	for at < len(data) {
-		n, w := binary.Uvarint(data[at:])
-		if w <= 0 || n < batch.HeaderLen || uint64(len(data)-at-w) < n {
+		n, w, err := entryAt(data[at:], int64(len(data)-at))
+		if err != nil {
 			break
 		}
-		b := data[at+w : at+w+int(n)]
+		b := data[at+int(w) : at+int(w+n)]
 		if batch.Batch(b).LastOffset() >= until {
 			break
 		}
 		to += copy(data[to:], b)
-		at += w + int(n)
+		at += int(w + n)
 	}
 	return to
 }
 
-// find returns the first entry whose last offset is at or above offset; one of size 0 when the
-// segment has none.
-func (s *segment) find(f *os.File, size, offset int64) (place, error) {
+// walkFrom steps over the entries whose last offset is at or above offset, until visit says no.
+func (s *segment) walkFrom(f *os.File, size, offset int64, visit func(place) bool) error {
 	rows, err := s.rows()
 	if err != nil {
-		return place{}, err
+		return err
 	}
 	pos := int64(0)
 	if i := rowAt(rows, offset); i >= 0 {
 		pos = rows[i].Pos
 	}
-	var found place
-	err = walk(f, pos, size, func(p place) bool {
-		if p.last < offset {
-			return true
-		}
-		found = p
-		return false
-	})
-	return found, err
+	return walk(f, pos, size, func(p place) bool { return p.head.LastOffset() < offset || visit(p) })
 }
 
 // walk steps over the entries from pos to size until visit says no. It reads headers only, many
@@ -156,143 +165,50 @@ func walk(f io.ReaderAt, pos, size int64, visit func(place) bool) error {
 			}
 			have, haveAt = (*buf)[:n], pos
 		}
-		p, err := placeOf(pos, have[pos-haveAt:])
+		p := have[pos-haveAt:]
+		n, w, err := entryAt(p, size-pos)
 		if err != nil {
-			return err
+			return fmt.Errorf("position %d: %w", pos, err)
 		}
-		if !visit(p) {
+		at := place{pos, w, n, batch.Batch(p[w : w+batch.HeaderLen])}
+		if !visit(at) {
 			return nil
 		}
-		pos = p.next()
+		pos = at.next()
 	}
 	return nil
 }
 
 // SizeFrom estimates the bytes between two offsets, at most limit: by the index, without reading.
+// Where there is anything it is at least 1.
 func (l *Log) SizeFrom(from, until int64, limit int) int {
+	until = min(until, l.written.Load())
 	if from >= until {
 		return 0
 	}
 	segs := *l.segs.Load()
 	var n int64
 	for i := max(findSegment(segs, from), 0); i < len(segs) && n < int64(limit) && segs[i].base < until; i++ {
-		s := segs[i]
-		size, pos := s.size.Load(), int64(0)
-		if rows, err := s.rows(); err == nil && from > s.base {
-			if r := rowAt(rows, from); r >= 0 {
-				pos = rows[r].Pos
-			}
-		}
-		n += size - pos
+		n += segs[i].sizeBetween(from, until)
 	}
-	return int(min(n, int64(limit)))
+	return int(max(1, min(n, int64(limit))))
 }
 
-// OffsetForTime finds the first record below Acked whose timestamp is at or above ts: its offset,
-// timestamp and leader epoch; offset -1 when there is none.
-func (l *Log) OffsetForTime(ts int64) (offset, timestamp int64, epoch int32, err error) {
-	until := l.acked.Load()
-	for _, s := range *l.segs.Load() {
-		if s.maxTS.Load() < ts || s.last.Load() < l.start.Load() {
-			continue
-		}
-		offset, timestamp, err := s.timeAt(ts, l.start.Load(), until, l)
-		if err != nil || offset >= 0 {
-			return offset, timestamp, l.EpochAt(offset), err
-		}
+// sizeBetween is SizeFrom of one segment. Without an index it is the whole of it.
+func (s *segment) sizeBetween(from, until int64) int64 {
+	begin, end := int64(0), s.size.Load()
+	if from <= s.base && until > s.last.Load() {
+		return end
 	}
-	return -1, -1, -1, nil
-}
-
-// timeAt finds the first record at or above both an offset and a time.
-func (s *segment) timeAt(ts, from, until int64, l *Log) (offset, timestamp int64, err error) {
-	f, err := s.acquire()
+	rows, err := s.rows()
 	if err != nil {
-		return -1, -1, err
+		return end
 	}
-	defer s.release()
-	pos, err := s.rowPosition(ts, l)
-	if err != nil {
-		return -1, -1, err
+	if r := rowAt(rows, from); r >= 0 {
+		begin = rows[r].Pos
 	}
-	offset, timestamp = -1, -1
-	var bad error
-	var buf []byte
-	err = walk(f, pos, s.size.Load(), func(p place) bool {
-		if p.last >= until {
-			return false
-		}
-		if p.last < from {
-			return true
-		}
-		buf = slices.Grow(buf[:0], int(p.size))[:p.size]
-		if _, bad = f.ReadAt(buf[:batch.HeaderLen], p.pos+p.prefix); bad != nil {
-			return false
-		}
-		if batch.Batch(buf).MaxTimestamp() < ts {
-			return true
-		}
-		if _, bad = f.ReadAt(buf, p.pos+p.prefix); bad != nil {
-			return false
-		}
-		offset, timestamp, bad = recordAt(buf, ts, from)
-		return bad == nil && offset < 0
-	})
-	return offset, timestamp, errors.Join(err, bad)
-}
-
-// rowPosition is where to begin to look for a time.
-func (s *segment) rowPosition(ts int64, l *Log) (int64, error) {
-	var rows []indexRow
-	if x := s.index.Load(); x != nil {
-		l.mu.Lock()
-		rows = x.all()
-		l.mu.Unlock()
-	} else {
-		c, err := s.sidecar()
-		if err != nil {
-			return 0, err
-		}
-		rows = c.Rows
+	if r := rowAt(rows, until); r >= 0 && until <= s.last.Load() {
+		end = rows[r].Pos
 	}
-	if i := rowAtTime(rows, ts); i < len(rows) {
-		return rows[i].Pos, nil
-	}
-	return 0, nil
-}
-
-// recordAt finds the first record of a batch at or above both a time and an offset.
-func recordAt(b batch.Batch, ts, from int64) (offset, timestamp int64, err error) {
-	offset, timestamp = -1, -1
-	err = b.Records(func(_ int, r *batch.Record) error {
-		at, o := b.BaseTimestamp()+r.TimestampDelta, b.BaseOffset()+int64(r.OffsetDelta)
-		if b.LogAppendTime() {
-			at = b.MaxTimestamp()
-		}
-		if at < ts || o < from {
-			return nil
-		}
-		offset, timestamp = o, at
-		return errFound
-	})
-	if errors.Is(err, errFound) {
-		err = nil
-	}
-	return offset, timestamp, err
-}
-
-var errFound = errors.New("found")
-
-// MaxTimestamp finds the record with the largest timestamp below Acked: the first one that has it.
-func (l *Log) MaxTimestamp() (offset, timestamp int64, epoch int32, err error) {
-	best := int64(-1)
-	for _, s := range *l.segs.Load() {
-		if s.last.Load() >= l.start.Load() {
-			best = max(best, s.maxTS.Load())
-		}
-	}
-	if best < 0 {
-		return -1, -1, -1, nil
-	}
-	return l.OffsetForTime(best)
+	return max(0, end-begin)
 }

@@ -1,76 +1,100 @@
 package logstore
 
 import (
-	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/tidwall/wal"
-	"golang.org/x/sys/unix"
-
-	"chronik/wire/batch"
+	"golang.org/x/sync/errgroup"
 )
 
 // Recover opens every log of the directory, several at once. Its cost follows the bytes beyond the
-// recovery points. A log that cannot be trusted is kept offline, with a loud reason; an error is
-// for what concerns all of them.
+// recovery points. A log that cannot be trusted is kept offline, with a loud reason, one that cannot
+// be read is tried again later; an error is for what concerns all of them.
 func (s *Store) Recover(ctx context.Context) error {
-	known, err := s.readCheckpoint()
+	points, err := s.readCheckpoint()
 	if err != nil {
 		return err
 	}
-	clean, err := s.takeClean()
-	if err != nil {
+	clean := s.clean
+	if err := s.removeClean(); err != nil { // this life has not stopped yet
 		return err
 	}
-	dirs, err := os.ReadDir(filepath.Join(s.cfg.Dir, logsName))
+	logs, err := s.findLogs(points)
 	if err != nil {
 		return err
-	}
-	logs := map[ID]*Log{}
-	for _, d := range dirs {
-		if id, ok := ParseID(d.Name()); ok {
-			logs[id] = newLog(s, id, Options{})
-		} else if strings.HasSuffix(d.Name(), deletedSuffix) {
-			if err := os.RemoveAll(filepath.Join(s.cfg.Dir, logsName, d.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	for id := range known {
-		if logs[id] == nil {
-			logs[id] = newLog(s, id, Options{})
-		}
 	}
 	all := make([]*Log, 0, len(logs))
-	for _, l := range logs {
+	s.checkpoint.mu.Lock()
+	for id, l := range logs {
 		all = append(all, l)
+		if p, ok := points[id]; ok {
+			l.start.Store(p.Start)
+			s.checkpoint.set(id, savedPoint{p.Recovery, s.cfg.Now()})
+		}
 	}
-	err = parallel(ctx, 4*runtime.GOMAXPROCS(0), all, func(l *Log) error {
-		return l.open(known, clean)
-	})
+	s.checkpoint.mu.Unlock()
+	began := time.Now()
+	err = parallel(ctx, 4*runtime.GOMAXPROCS(0), all, func(l *Log) error { l.open(points, clean); return nil })
 	if err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Join(s.cfg.Dir, logsName)); err != nil { // names of logs made before a kill
 		return err
 	}
 	s.mu.Lock()
 	s.logs = logs
 	s.mu.Unlock()
 	s.checkpoint.recovered.Store(true)
-	return s.writeCheckpointNow()
+	s.log.Info("logs recovered", "logs", len(logs), "clean", clean != nil, "took", time.Since(began).Round(time.Millisecond))
+	return s.writeCheckpoint()
+}
+
+// findLogs lists the logs that have a directory or stand in the checkpoint, and has those removed
+// that a crash kept from it.
+func (s *Store) findLogs(points map[ID]checkpointEntry) (map[ID]*Log, error) {
+	dirs, err := os.ReadDir(filepath.Join(s.cfg.Dir, logsName))
+	if err != nil {
+		return nil, err
+	}
+	logs := make(map[ID]*Log, len(dirs))
+	for _, d := range dirs {
+		if id, ok := ParseID(d.Name()); ok {
+			logs[id] = newLog(s, id, Options{})
+		} else if strings.HasSuffix(d.Name(), deletedSuffix) {
+			s.chores.discard(filepath.Join(s.cfg.Dir, logsName, d.Name()))
+		} else if name, ok := strings.CutSuffix(d.Name(), straySuffix); ok {
+			s.keepStray(name, logs, points)
+		}
+	}
+	for id := range points {
+		if logs[id] == nil {
+			logs[id] = newLog(s, id, Options{})
+		}
+	}
+	return logs, nil
+}
+
+// keepStray keeps what is known of a log that was set aside.
+func (s *Store) keepStray(name string, logs map[ID]*Log, points map[ID]checkpointEntry) {
+	s.checkpoint.aside.Add(1)
+	id, ok := ParseID(name)
+	if p, known := points[id]; ok && known && logs[id] == nil {
+		s.checkpoint.strays[id] = p
+		delete(points, id)
+	}
 }
 
 // readCheckpoint returns the checkpoint by log. A damaged one is worth as much as none: the logs
 // are read whole.
-func (s *Store) readCheckpoint() (map[ID]*checkpointEntry, error) {
+func (s *Store) readCheckpoint() (map[ID]checkpointEntry, error) {
 	entries, err := readCheckpoint(filepath.Join(s.cfg.Dir, checkpointName))
 	switch {
 	case errors.Is(err, errBadFile):
@@ -78,84 +102,109 @@ func (s *Store) readCheckpoint() (map[ID]*checkpointEntry, error) {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
 		return nil, err
 	}
-	known := map[ID]*checkpointEntry{}
-	for i := range entries {
-		known[entries[i].ID] = &entries[i]
+	points := make(map[ID]checkpointEntry, len(entries))
+	for _, e := range entries {
+		points[e.ID] = e
 	}
-	return known, nil
+	return points, nil
 }
 
-// takeClean reads what the last clean stop said, and removes it: this life has not stopped yet.
-func (s *Store) takeClean() (map[ID]cleanEntry, error) {
-	path := filepath.Join(s.cfg.Dir, cleanName)
-	file, err := readCleanShutdown(path)
-	if errors.Is(err, fs.ErrNotExist) {
+// readClean reads what the last clean stop said of its logs; nil after a crash. A damaged file
+// counts as absent.
+func (s *Store) readClean() (map[ID]cleanEntry, error) {
+	file, err := readCleanShutdown(filepath.Join(s.cfg.Dir, cleanName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
-	}
-	clean := map[ID]cleanEntry{}
-	if err != nil {
+	case errors.Is(err, errBadFile):
 		s.log.Warn("the record of the last clean stop is damaged; logs are checked as after a crash", "err", err)
-	} else {
-		for _, e := range file.Logs {
-			clean[e.ID] = e
-		}
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	return clean, errors.Join(os.Remove(path), syncDir(s.cfg.Dir))
+	clean := make(map[ID]cleanEntry, len(file.Logs))
+	for _, e := range file.Logs {
+		clean[e.ID] = e
+	}
+	return clean, nil
+}
+
+func (s *Store) removeClean() error {
+	s.clean = nil
+	if err := removeLeft(filepath.Join(s.cfg.Dir, cleanName)); err != nil {
+		return err
+	}
+	return syncDir(s.cfg.Dir)
+}
+
+// parallel calls f for each item, n at a time, until one fails or ctx ends.
+func parallel[T any](ctx context.Context, n int, items []T, f func(T) error) error {
+	g, stop := errgroup.WithContext(ctx)
+	g.SetLimit(n)
+	for _, item := range items {
+		if stop.Err() != nil {
+			break
+		}
+		g.Go(func() error { return f(item) })
+	}
+	return errors.Join(g.Wait(), ctx.Err())
 }
 
 // open recovers one log at the start.
-func (l *Log) open(known map[ID]*checkpointEntry, clean map[ID]cleanEntry) error {
-	cp := known[l.id]
-	if cp == nil {
-		cp = &checkpointEntry{ID: l.id}
-	}
-	c, stopped := clean[l.id]
-	r := recovery{l: l, from: cp.Recovery, start: cp.Start}
-	if stopped {
-		r.clean = &c
+func (l *Log) open(points map[ID]checkpointEntry, clean map[ID]cleanEntry) {
+	point, named := points[l.id]
+	r := recovery{l: l, known: known{from: point.Recovery, start: point.Start, named: named, floor: point.Recovery.Offset}}
+	if c, ok := clean[l.id]; ok {
+		r.clean, r.floor = &c, max(r.floor, c.End)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.w.hint = cp.HighWatermark
-	err := r.run()
-	if errors.Is(err, errShort) {
+	switch err := r.run(); {
+	case errors.Is(err, errShort):
 		l.offline(err)
-		return nil
+	case err != nil:
+		_ = l.poison("open", err) // logged there; it is tried again
 	}
-	return err
 }
 
 // errShort says that flushed records of a log are gone or damaged. Such a log is not cut and
 // served: the records may still be had from elsewhere.
 var errShort = errors.New("records that were on disk are missing")
 
-// offline keeps a log out of service until a person has looked.
-func (l *Log) offline(err error) {
-	err = fmt.Errorf("%w: %w", ErrPoisoned, err)
-	l.trouble.Store(&trouble{err: err, offline: true})
-	l.written.fail(err)
-	l.acked.fail(err)
-	l.store.log.Error("log is offline: this is the only copy and it is damaged; nothing of it was changed",
-		"log", l.id, "dir", l.dir, "err", err)
+// known is what is known of a log before its files are looked at.
+type known struct {
+	from  position    // recovery point: all below it is on disk
+	start int64       // log start
+	named bool        // the checkpoint has the log, so start is right
+	floor int64       // all records below it were on disk
+	limit *position   // the flushed end of this life: what is behind it is cut before all else
+	clean *cleanEntry // nil after a crash
 }
 
 // recovery brings a log from its files to service.
 type recovery struct {
-	l     *Log
-	from  position // recovery point: all below it is on disk
-	start int64
-	clean *cleanEntry // nil after a crash
-
+	l *Log
+	known
 	names    []uint64
 	segments []*segment
 	order    entryOrder
 	entry    uint64 // index of the next entry
-	cut      bool   // an end was found before the end of the files
+	aside    string // directory of what is cut off, "" before anything is
+	ended    bool   // an end was found before the end of the files
+	state    stateAt
 }
 
-// run does it; the caller holds l.mu.
+// run does it; the caller holds the locks of the log.
 func (r *recovery) run() error {
 	if err := r.list(); err != nil {
+		return err
+	}
+	if r.limit != nil {
+		if err := r.cutToLimit(); err != nil {
+			return err
+		}
+	}
+	if err := r.state.read(r); err != nil {
 		return err
 	}
 	if len(r.names) == 0 {
@@ -172,14 +221,14 @@ func (r *recovery) run() error {
 		if err := r.segment(i, name); err != nil {
 			return err
 		}
-		if r.cut {
+		if r.ended {
 			break
 		}
 	}
 	return r.finish()
 }
 
-// list finds the segments, after finishing what a crash left of a truncation.
+// list finds the segments, after finishing what a crash left of a truncation or a roll.
 func (r *recovery) list() error {
 	files, err := os.ReadDir(r.l.dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -188,16 +237,22 @@ func (r *recovery) list() error {
 	if err != nil {
 		return err
 	}
+	truncated := false
 	for _, f := range files {
-		if n := f.Name(); strings.HasSuffix(n, ".START") || strings.HasSuffix(n, ".END") {
-			if err := finishTruncation(r.l.dir); err != nil {
-				return err
-			}
-			break
+		switch name := f.Name(); {
+		case strings.HasSuffix(name, ".TEMP"):
+			err = removeLeft(filepath.Join(r.l.dir, name))
+		case strings.HasSuffix(name, ".START"), strings.HasSuffix(name, ".END"):
+			truncated = true
+		case name == nextName:
+			err = r.dropNext()
+		}
+		if err != nil {
+			return err
 		}
 	}
-	for _, left := range []string{nextName, "TEMP"} {
-		if err := removeLeft(filepath.Join(r.l.dir, left)); err != nil {
+	if truncated {
+		if err := finishTruncation(r.l.dir); err != nil {
 			return err
 		}
 	}
@@ -205,21 +260,22 @@ func (r *recovery) list() error {
 	return err
 }
 
-// finishTruncation has the stock library finish what it began.
-func finishTruncation(dir string) error {
-	stock, err := wal.Open(dir, &wal.Options{AllowEmpty: true})
-	if err != nil {
-		return fmt.Errorf("finish a truncation in %s: %w", dir, err)
+// dropNext takes `next` away: it is never used across a start. Bytes in it were written after a roll
+// whose name a crash has undone, so no flush had covered them.
+func (r *recovery) dropNext() error {
+	path := filepath.Join(r.l.dir, nextName)
+	if st, err := os.Stat(path); err != nil || st.Size() == 0 {
+		return errors.Join(err, removeLeft(path))
 	}
-	return errors.Join(stock.Close(), syncDir(dir))
+	return r.moveAside(nextName)
 }
 
 // empty is a log that has no file: it never had one, or all is lost.
 func (r *recovery) empty() error {
-	if r.from.Segment != 0 {
-		return fmt.Errorf("%w: no segment is left of a log that reached offset %d", errShort, r.from.Offset)
+	if r.from.Segment != 0 || r.floor > 0 {
+		return fmt.Errorf("%w: no segment is left of a log that reached offset %d", errShort, max(r.from.Offset, r.floor))
 	}
-	r.l.serve(nil, 1, r.from.Offset, max(r.start, 0), position{})
+	r.serve(0, position{})
 	return nil
 }
 
@@ -266,12 +322,15 @@ func (r *recovery) trusted(s *segment, below int64) error {
 	}
 	c, err := readSidecar(sidecarPath(s.path))
 	if err == nil && c.Size == below && c.BaseOffset >= s.base {
-		r.take(s, c)
+		s.base = c.BaseOffset
+		s.publish(c)
+		s.caches.sidecars.add(s, c)
+		r.order.end = c.LastOffset + 1
+		r.entry += uint64(c.Entries)
 		return nil
 	}
-	x := &liveIndex{}
-	s.index.Store(x)
-	end, bad, err := r.read(s, 0, below)
+	s.index.Store(&liveIndex{})
+	end, bad, err := r.read(s, below, nil)
 	if err != nil {
 		return err
 	}
@@ -281,114 +340,85 @@ func (r *recovery) trusted(s *segment, below int64) error {
 	return nil
 }
 
-// take fills a segment from its sidecar.
-func (r *recovery) take(s *segment, c *sidecar) {
-	x := &liveIndex{fixed: *c}
-	x.fixed.Rows = nil
-	for i, row := range c.Rows {
-		if i == len(c.Rows)-1 {
-			x.open, x.any = row, true
-			break
-		}
-		x.publish(row)
-	}
-	s.index.Store(x)
-	s.loaded.Store(c)
-	s.base = c.BaseOffset
-	s.size.Store(c.Size)
-	s.last.Store(c.LastOffset)
-	s.maxTS.Store(c.MaxTimestamp)
-	r.order.end = c.LastOffset + 1
-	r.entry += uint64(c.Entries)
-}
-
 // beyond reads what lies above the recovery point, as the disk returns it, and cuts what is not whole.
 func (r *recovery) beyond(s *segment, size int64) error {
-	if !r.stoppedAt(s.name, size) {
+	if s.index.Load() == nil { // known by its sidecar so far
+		if _, err := s.written(); err != nil {
+			return err
+		}
+	}
+	if r.clean == nil || r.clean.Segment != s.name || r.clean.Size != size {
 		if err := fromDisk(s); err != nil {
 			return err
 		}
 	}
-	end, bad, err := r.read(s, s.size.Load(), size)
+	r.order.epoch = max(r.order.epoch, r.state.epochs.at(r.order.end-1))
+	end, bad, err := r.read(s, size, r.state.follow)
 	if err != nil {
 		return err
 	}
-	s.loaded.Store(nil) // the sidecar spoke of less
 	if end < size {
 		return r.cutAt(s, end, bad)
 	}
 	return nil
 }
 
-// stoppedAt reports whether a clean stop left the segment with this size.
-func (r *recovery) stoppedAt(name uint64, size int64) bool {
-	return r.clean != nil && r.clean.Segment == name && r.clean.Size == size
-}
-
-// fromDisk makes the next reads return what the disk has: what a kill left in the page cache is put
-// there first.
-func fromDisk(s *segment) error {
-	if err := s.sync(); err != nil {
+// finish puts what was found into service.
+func (r *recovery) finish() error {
+	end := max(r.order.end, r.from.Offset)
+	if end < r.floor || r.order.end >= 0 && r.order.end < r.from.Offset {
+		return fmt.Errorf("%w: the log ends at offset %d, %d was on disk", errShort, max(r.order.end, 0), r.floor)
+	}
+	active := r.segments[len(r.segments)-1]
+	if active.size.Load() == 0 {
+		active.base = end
+		active.last.Store(end - 1)
+	}
+	first := r.segments[0]
+	if r.named && first.base > r.start {
+		return fmt.Errorf("%w: the log starts at offset %d, its first segment at %d", errShort, r.start, first.base)
+	}
+	fresh := false // sealed segments without a sidecar
+	for _, s := range r.segments[:len(r.segments)-1] {
+		s.sealed.Store(true)
+		fresh = fresh || s.index.Load() != nil
+	}
+	if err := os.Mkdir(filepath.Join(r.l.dir, indexName), 0o750); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	f, err := s.acquire()
-	if err != nil {
+	if active.name > r.from.Segment || active.size.Load() > r.from.Pos {
+		if err := syncDir(r.l.dir); err != nil { // names that no flush had come to
+			return err
+		}
+	}
+	if err := r.state.complete(r, end); err != nil {
 		return err
 	}
-	defer s.release()
-	return unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED)
+	r.serve(end, position{active.name, active.size.Load(), end})
+	if fresh {
+		r.l.store.chores.add(r.l)
+	}
+	return nil
 }
 
-// read takes the entries between two positions into the index of s. It returns where the whole and
-// right ones end, and what is wrong there.
-func (r *recovery) read(s *segment, from, to int64) (end int64, bad, err error) {
-	f, err := s.acquire()
-	if err != nil {
-		return from, nil, err
+// serve sets the state of an opened log.
+func (r *recovery) serve(end int64, at position) {
+	l := r.l
+	segments := r.segments
+	start := r.start
+	if len(segments) > 0 {
+		start = max(start, segments[0].base)
 	}
-	defer s.release()
-	in := bufio.NewReaderSize(io.NewSectionReader(f, from, to-from), 1<<20)
-	x, interval := s.index.Load(), r.l.options.Load().IndexIntervalBytes
-	pos := from
-	var buf []byte
-	for pos < to {
-		n, err := binary.ReadUvarint(in)
-		prefix := int64(uvarintLen(n))
-		if err != nil || n < batch.HeaderLen || n > uint64(to-pos-prefix) {
-			return pos, errTail, ignoreEnd(err)
-		}
-		buf = slices.Grow(buf[:0], int(n))[:n]
-		if _, err := io.ReadFull(in, buf); err != nil {
-			return pos, errTail, err
-		}
-		b := batch.Batch(buf)
-		if err := errors.Join(checkStored(b), r.order.check(b)); err != nil {
-			return pos, err, nil
-		}
-		if x.fixed.Entries == 0 && len(r.segments) == 0 {
-			s.base = b.BaseOffset()
-		}
-		r.order.end, r.order.epoch = b.LastOffset()+1, b.LeaderEpoch()
-		s.note(x, noted{b.BaseOffset(), b.LastOffset(), pos, prefix + int64(n), b.MaxTimestamp(), b.CRC()}, interval)
-		pos += prefix + int64(n)
-		r.entry++
-		s.size.Store(pos)
-		s.last.Store(x.fixed.LastOffset)
-		s.maxTS.Store(x.fixed.MaxTimestamp)
-	}
-	return pos, nil, nil
-}
-
-// check is follow without the step.
-func (o *entryOrder) check(b batch.Batch) error {
-	copied := *o
-	return copied.follow(b)
-}
-
-// ignoreEnd leaves out the errors that mean that bytes are missing.
-func ignoreEnd(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || err != nil && strings.Contains(err.Error(), "overflow") {
-		return nil
-	}
-	return err
+	l.epochs.Store(&r.state.epochs)
+	l.segs.Store(&segments)
+	l.start.Store(min(start, end))
+	w := &l.w
+	w.entry, w.producers, w.epochsNew = max(r.entry, 1), r.state.producers, r.state.epochsNew
+	w.opened, w.served = time.Time{}, true
+	w.next.wanted = false
+	w.next.made.Store(false)
+	l.flush.recovered(l.active(), at)
+	l.written.reset(end)
+	l.acked.reset(end)
+	l.trouble.Store(nil)
 }

@@ -4,155 +4,62 @@ import (
 	"cmp"
 	"container/list"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 	"sync/atomic"
-	"time"
 )
 
-// segment is one file of a log. Its file is opened on demand and closed when idle: file.mu is held
-// for reading while it is used. What stands in it is described by index while it is written or
+// segment is one file of a log. What stands in it is described by index while it is written or
 // fresh, and by its sidecar otherwise.
 type segment struct {
 	name   uint64 // index of the first entry
 	base   int64  // offset of the first record that is or was here
 	path   string
-	cache  *fileCache
+	caches *caches
 	size   atomic.Int64 // bytes that may be read
 	last   atomic.Int64 // last offset, base-1 while empty
 	maxTS  atomic.Int64 // largest timestamp, -1 while empty
 	index  atomic.Pointer[liveIndex]
-	loaded atomic.Pointer[sidecar]
+	loaded atomic.Pointer[sidecar] // changed by the cache alone
+	side   *list.Element           // in the cache's list; guarded by the cache
 	file   segmentFile
 	sealed atomic.Bool // nothing is appended any more
-}
-
-// segmentFile is the open file of a segment.
-type segmentFile struct {
-	mu   sync.RWMutex
-	f    *os.File      // nil while closed
-	used atomic.Int64  // unix nanoseconds of the last use
-	at   *list.Element // in the cache's list, guarded by the cache
 }
 
 func segmentPath(dir string, name uint64) string { return filepath.Join(dir, segmentFileName(name)) }
 
 func newSegment(l *Log, name uint64, base int64) *segment {
-	s := &segment{name: name, base: base, path: segmentPath(l.dir, name), cache: &l.store.files}
+	s := &segment{name: name, base: base, path: segmentPath(l.dir, name), caches: &l.store.caches}
 	s.last.Store(base - 1)
 	s.maxTS.Store(-1)
 	return s
 }
 
-// acquire returns the open file; release must follow.
-func (s *segment) acquire() (*os.File, error) {
-	for {
-		s.file.mu.RLock()
-		if s.file.f != nil {
-			return s.file.f, nil
-		}
-		s.file.mu.RUnlock()
-		if err := s.open(); err != nil {
-			return nil, err
-		}
-	}
+// publish lets readers see what fixed describes.
+func (s *segment) publish(fixed *sidecar) {
+	s.maxTS.Store(fixed.MaxTimestamp)
+	s.last.Store(fixed.LastOffset)
+	s.size.Store(fixed.Size)
 }
 
-func (s *segment) release() {
-	s.file.used.Store(time.Now().UnixNano())
-	s.file.mu.RUnlock()
-}
-
-func (s *segment) open() error {
-	s.file.mu.Lock()
-	if s.file.f != nil {
-		s.file.mu.Unlock()
-		return nil
+// written is the index of the segment that is written. An idle log keeps none in memory: what its
+// recovery point wrote down is taken up again.
+func (s *segment) written() (*liveIndex, error) {
+	if x := s.index.Load(); x != nil {
+		return x, nil
 	}
-	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
+	s.caches.sidecars.forget(s) // a reader may have loaded an older one
+	c, err := s.sidecar()
 	if err != nil {
-		s.file.mu.Unlock()
-		return err
+		return nil, err
 	}
-	s.file.f = f
-	s.file.used.Store(time.Now().UnixNano())
-	s.file.mu.Unlock()
-	s.cache.add(s)
-	return nil
-}
-
-// close waits until nobody uses the file.
-func (s *segment) close() error {
-	s.file.mu.Lock()
-	defer s.file.mu.Unlock()
-	if s.file.f == nil {
-		return nil
+	if c.Size != s.size.Load() {
+		return nil, fmt.Errorf("%w: the index of %s describes %d bytes of %d", errBadFile, s.path, c.Size, s.size.Load())
 	}
-	err := s.file.f.Close()
-	s.file.f = nil
-	return err
-}
-
-// fileCache bounds the segments that are open.
-type fileCache struct {
-	max int
-
-	mu   sync.Mutex
-	open list.List // of *segment, the latest opened in front; guarded by mu
-}
-
-func (c *fileCache) add(s *segment) {
-	c.mu.Lock()
-	s.file.at = c.open.PushFront(s)
-	var victim *segment
-	if c.open.Len() > c.max {
-		victim = c.leastUsed()
-	}
-	c.mu.Unlock()
-	if victim != nil && victim != s {
-		c.drop(victim)
-	}
-}
-
-// leastUsed looks at the segments that were opened first.
-func (c *fileCache) leastUsed() *segment {
-	var least *segment
-	n := 0
-	for e := c.open.Back(); e != nil && n < 16; e, n = e.Prev(), n+1 {
-		if s := e.Value.(*segment); least == nil || s.file.used.Load() < least.file.used.Load() {
-			least = s
-		}
-	}
-	return least
-}
-
-// drop closes a segment's file. It was read or flushed, so an error of closing has nothing to tell.
-func (c *fileCache) drop(s *segment) {
-	c.mu.Lock()
-	if s.file.at != nil {
-		c.open.Remove(s.file.at)
-		s.file.at = nil
-	}
-	c.mu.Unlock()
-	s.loaded.Store(nil)
-	_ = s.close()
-}
-
-func (c *fileCache) closeIdle(after time.Duration) {
-	before := time.Now().Add(-after).UnixNano()
-	c.mu.Lock()
-	var idle []*segment
-	for e := c.open.Front(); e != nil; e = e.Next() {
-		if s := e.Value.(*segment); s.file.used.Load() < before {
-			idle = append(idle, s)
-		}
-	}
-	c.mu.Unlock()
-	for _, s := range idle {
-		c.drop(s)
-	}
+	x := liveFrom(c)
+	s.index.Store(x)
+	s.caches.sidecars.forget(s)
+	return x, nil
 }
 
 // liveIndex is the sparse index of a segment that is written. One goroutine, under the log's lock,
@@ -211,8 +118,21 @@ func (x *liveIndex) all() []indexRow {
 	return rows
 }
 
+// liveFrom is an index that goes on where a sidecar ends.
+func liveFrom(c *sidecar) *liveIndex {
+	x := &liveIndex{fixed: *c}
+	x.fixed.Rows = nil
+	if n := len(c.Rows); n > 0 {
+		closed := slices.Clone(c.Rows[:n-1])
+		x.rows.Store(&closed)
+		x.count.Store(int64(n - 1))
+		x.open, x.any = c.Rows[n-1], true
+	}
+	return x
+}
+
 // note takes a batch of size bytes with its prefix at pos into the index.
-func (s *segment) note(x *liveIndex, b noted, interval int64) {
+func (x *liveIndex) note(b noted, interval int64) {
 	x.add(b.base, b.pos, b.maxTS, interval)
 	f := &x.fixed
 	if f.Entries == 0 {
@@ -261,7 +181,7 @@ func (s *segment) sidecar() (*sidecar, error) {
 	if err != nil {
 		return nil, fmt.Errorf("index of %s: %w", s.path, err)
 	}
-	s.loaded.Store(c)
+	s.caches.sidecars.add(s, c)
 	return c, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,7 +23,7 @@ type Config struct {
 	Logger *slog.Logger
 	Now    func() time.Time
 
-	MaxOpenFiles       int           // segments held open; default 4096, below the process limit
+	MaxOpenFiles       int           // segments held open; default: a quarter of the process limit, at most 4096
 	CheckpointInterval time.Duration // default 5 s
 	RetentionInterval  time.Duration // default 5 min
 	MinFree            int64         // free bytes below which the disk counts as nearly full; 0: by its size
@@ -35,11 +36,12 @@ type Store struct {
 	cfg        Config
 	log        *slog.Logger
 	lock       *os.File
-	flusher    flusher
-	files      fileCache
+	flusher    *flusher
+	chores     chores
+	caches     caches
 	disk       diskWatch
 	checkpoint checkpointer
-	trash      chan string // directories to remove
+	clean      map[ID]cleanEntry // what the last clean stop said, until Recover
 
 	mu    sync.RWMutex
 	logs  map[ID]*Log // guarded by mu
@@ -68,7 +70,7 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	if c.MaxOpenFiles == 0 {
-		c.MaxOpenFiles = 4096
+		c.MaxOpenFiles = openFiles()
 	}
 	if c.CheckpointInterval == 0 {
 		c.CheckpointInterval = 5 * time.Second
@@ -90,11 +92,11 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		cfg: cfg, log: cfg.Logger, lock: lock, logs: map[ID]*Log{}, trash: make(chan string, 1024),
-		flusher: flusher{wake: make(chan struct{}, 1)},
-	}
-	s.files.max = cfg.MaxOpenFiles
+	s := &Store{cfg: cfg, log: cfg.Logger, lock: lock, logs: map[ID]*Log{}}
+	s.flusher = newFlusher(s)
+	s.checkpoint.at, s.checkpoint.strays = map[ID]savedPoint{}, map[ID]checkpointEntry{}
+	s.chores.wake = make(chan struct{}, 1)
+	s.caches.files.max = cfg.MaxOpenFiles
 	s.disk.init(cfg)
 	if err := s.openProperties(); err != nil {
 		return nil, errors.Join(err, lock.Close())
@@ -113,20 +115,17 @@ func (s *Store) openProperties() error {
 		return fmt.Errorf("read the machine's boot id: %w", err)
 	}
 	s.props = props
-	clean := s.cleanFileThere()
+	if s.clean, err = s.readClean(); err != nil {
+		return err
+	}
 	if created || props.BootID != boot {
-		if !created && !clean {
+		if !created && s.clean == nil {
 			props.OtherBoot = true
 		}
 		props.BootID = boot
 		return props.write(s.cfg.Dir)
 	}
 	return nil
-}
-
-func (s *Store) cleanFileThere() bool {
-	_, err := os.Stat(filepath.Join(s.cfg.Dir, cleanName))
-	return err == nil
 }
 
 // Identity is who the data directory belongs to.
@@ -156,10 +155,10 @@ func (s *Store) SetClusterID(id string) error {
 func (s *Store) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.flusher.run(ctx) })
-	g.Go(func() error { return s.every(ctx, s.cfg.CheckpointInterval, s.writeCheckpoint) })
+	g.Go(func() error { return s.doChores(ctx) })
+	g.Go(func() error { return s.every(ctx, s.cfg.CheckpointInterval, s.checkpointRound) })
 	g.Go(func() error { return s.every(ctx, s.cfg.RetentionInterval, s.retain) })
 	g.Go(func() error { return s.every(ctx, time.Second, s.second) })
-	g.Go(func() error { return s.emptyTrash(ctx) })
 	return g.Wait()
 }
 
@@ -184,25 +183,35 @@ func (s *Store) every(ctx context.Context, interval time.Duration, f func(contex
 func (s *Store) second(context.Context) error {
 	err := s.disk.look()
 	for _, l := range s.Logs() {
-		l.flushByTime()
 		l.tryReopen()
 	}
-	s.files.closeIdle(time.Minute)
+	s.caches.files.closeIdle(time.Minute)
 	return err
 }
 
 // Take returns the log of a partition: the one on disk, or a new empty one, whose directory its
-// first append makes.
+// first append makes. Logs are recovered before.
 func (s *Store) Take(id ID, o Options) (*Log, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if l := s.logs[id]; l != nil {
+	if !s.checkpoint.recovered.Load() {
+		return nil, errors.New("take up a log: the logs are not recovered")
+	}
+	if l := s.Log(id); l != nil {
 		l.Configure(o)
 		return l, nil
 	}
 	l := newLog(s, id, o)
-	if err := l.takeBack(); err != nil {
-		return nil, err
+	if s.checkpoint.aside.Load() > 0 {
+		s.checkpoint.mu.Lock()
+		defer s.checkpoint.mu.Unlock()
+		if err := l.takeBack(); err != nil {
+			return nil, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if other := s.logs[id]; other != nil { // taken up at the same time
+		other.Configure(o)
+		return other, nil
 	}
 	s.logs[id] = l
 	s.checkpoint.changed.Store(true)
@@ -240,7 +249,7 @@ func (s *Store) Delete(id ID) error {
 	}
 	s.checkpoint.changed.Store(true)
 	l.end(ErrDeleted)
-	gone := l.dir + deletedSuffix
+	gone := s.deletedName(l.dir)
 	err := os.Rename(l.dir, gone)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // never written
@@ -248,61 +257,67 @@ func (s *Store) Delete(id ID) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case s.trash <- gone:
-	default: // the next start removes it
-	}
+	s.chores.discard(gone)
 	return nil
-}
-
-// emptyTrash removes deleted logs.
-func (s *Store) emptyTrash(ctx context.Context) error {
-	for {
-		select {
-		case dir := <-s.trash:
-			if err := os.RemoveAll(dir); err != nil {
-				s.log.Warn("a deleted log is not removed; the next start tries again", "dir", dir, "err", err)
-			}
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }
 
 // Close stops cleanly, after Run has ended: everything is flushed and closed, and the next start
 // need not read the logs.
 func (s *Store) Close() error {
+	if !s.checkpoint.recovered.Load() {
+		return s.lock.Close() // the files speak of the life before
+	}
+	s.checkpoint.mu.Lock()
+	defer s.checkpoint.mu.Unlock()
 	logs := s.Logs()
-	s.flusher.finish(logs)
-	clean := cleanShutdown{Incarnation: fmt.Sprint(s.cfg.Now().UnixNano())}
 	var errs []error
-	for _, l := range logs {
+	errs = append(errs, parallel(context.Background(), parallelFlushes, logs, func(l *Log) error {
+		l.doFlush()
 		if l.Err() != nil {
-			continue // recovered at the next start
+			return nil // logged; recovered at the next start
 		}
-		entry, err := l.close()
-		errs = append(errs, err)
-		clean.Logs = append(clean.Logs, entry)
+		return l.writeSidecars()
+	}))
+	errs = append(errs, s.saveAll(logs), s.writePoints(logs))
+	if errors.Join(errs...) == nil {
+		errs = append(errs, s.writeClean(logs))
 	}
-	errs = append(errs, s.writeCheckpointNow())
-	if err := errors.Join(errs...); err == nil && s.checkpoint.recovered.Load() {
-		errs = append(errs, clean.write(filepath.Join(s.cfg.Dir, cleanName)))
+	for _, l := range logs {
+		s.caches.discard(*l.segs.Load())
 	}
-	errs = append(errs, s.lock.Close())
-	return errors.Join(errs...)
+	return errors.Join(append(errs, s.lock.Close())...)
 }
 
-// parallel calls f for each log, n at a time, and joins the errors.
-func parallel[T any](ctx context.Context, n int, items []T, f func(T) error) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(n)
-	for _, item := range items {
-		g.Go(func() error {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			return f(item)
-		})
+// saveAll makes the ends of all logs their recovery points.
+func (s *Store) saveAll(logs []*Log) error {
+	changed := slices.DeleteFunc(slices.Clone(logs), func(l *Log) bool {
+		return l.Err() != nil || l.flush.at() == s.checkpoint.at[l.id].position
+	})
+	points := make([]position, len(changed))
+	numbers := make([]int, len(changed))
+	for i := range numbers {
+		numbers[i] = i
 	}
-	return g.Wait()
+	err := parallel(context.Background(), parallelFlushes, numbers, func(i int) (err error) {
+		points[i], err = changed[i].savePoint()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i, l := range changed {
+		s.checkpoint.set(l.id, savedPoint{points[i], s.cfg.Now()})
+	}
+	return nil
+}
+
+// writeClean writes the last file of a clean stop. What is not in it is recovered as after a crash.
+func (s *Store) writeClean(logs []*Log) error {
+	clean := cleanShutdown{Incarnation: fmt.Sprint(s.cfg.Now().UnixNano())}
+	for _, l := range logs {
+		if p := l.flush.at(); l.Err() == nil {
+			clean.Logs = append(clean.Logs, cleanEntry{ID: l.id, Segment: p.Segment, Size: p.Pos, End: p.Offset})
+		}
+	}
+	return clean.write(filepath.Join(s.cfg.Dir, cleanName))
 }

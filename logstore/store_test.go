@@ -39,7 +39,7 @@ func running(t testing.TB, dir string) (s *Store, stop func(clean bool)) {
 		}
 		for _, l := range s.Logs() {
 			for _, seg := range *l.segs.Load() {
-				s.files.drop(seg)
+				s.caches.discard([]*segment{seg})
 			}
 		}
 		mustDo(t, s.lock.Close())
