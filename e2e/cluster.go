@@ -186,6 +186,32 @@ func (n *Node) Kill9() {
 	n.end(syscall.SIGKILL)
 }
 
+// Freeze stops every thread of the process where it is, those inside the kernel as soon
+// as they come out of it. Only Kill9 ends that.
+func (n *Node) Freeze() {
+	n.t.Helper()
+	if err := n.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		n.t.Fatal(err)
+	}
+	eventually(n.t, 10*time.Second, func() error {
+		states, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", n.Pid()))
+		if err != nil || len(states) == 0 {
+			return fmt.Errorf("no threads in /proc: %w", err)
+		}
+		for _, file := range states {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			_, rest, _ := strings.Cut(string(text), ") ") // T: stopped, D: in the kernel
+			if !strings.HasPrefix(rest, "T") && !strings.HasPrefix(rest, "D") {
+				return fmt.Errorf("a thread is in state %.1s", rest)
+			}
+		}
+		return nil
+	})
+}
+
 // Stop asks the process to end, and returns how long that took.
 func (n *Node) Stop() time.Duration {
 	n.t.Helper()

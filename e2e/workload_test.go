@@ -108,11 +108,15 @@ func (w *workload) failed() error {
 	return nil
 }
 
-// waitFor waits until n records are acknowledged.
+// waitFor waits until n records are acknowledged. When a writer was given an error, the
+// test has failed; what check then finds tells why.
 func (w *workload) waitFor(n int) {
 	w.t.Helper()
 	eventually(w.t, time.Minute, func() error {
 		if err := w.failed(); err != nil {
+			w.t.Error(err)
+			w.stop()
+			w.check()
 			return errors.Join(errHopeless, err)
 		}
 		if got := w.count(); got < n {
