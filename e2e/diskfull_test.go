@@ -96,7 +96,7 @@ func TestDiskFullHard(t *testing.T) {
 		code, text, err := n.Get("/readyz")
 		t.Logf("full: %d records acknowledged; /readyz: %d %q (%v)", atFull, code, text, err)
 		checkRecords(t, n.Kafka, quiet, 1000, plainRecord) // a log that nobody wrote to is still read
-		time.Sleep(2 * time.Second) // long enough for the metadata to feel it too
+		time.Sleep(2 * time.Second)                        // long enough for the metadata to feel it too
 		if err := n.alive(nil); err != nil {
 			t.Fatal(err)
 		}

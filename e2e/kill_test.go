@@ -37,14 +37,15 @@ func crashRounds(t *testing.T, n *Node, count int, crash func()) {
 		began := time.Now()
 		n.Start()
 		answer := n.WaitAnswer(began)
+		n.WaitReady()
+		ready := time.Since(began)
 		w.waitFor(w.count() + 2_000)
 		resumed := time.Since(began)
-		n.WaitReady()
 		w.stop()
 		held[topic] = w.check()
 		answers = append(answers, answer)
-		t.Logf("round %d: %d records acknowledged before the crash, %d in all; first answer %v, writers go on %v after the start",
-			round, atCrash, w.count(), answer.Round(time.Millisecond), resumed.Round(time.Millisecond))
+		t.Logf("round %d: %d records acknowledged before the crash, %d in all; first answer %v, ready %v, writers go on %v after the start",
+			round, atCrash, w.count(), answer.Round(time.Millisecond), ready.Round(time.Millisecond), resumed.Round(time.Millisecond))
 		if t.Failed() {
 			return
 		}
