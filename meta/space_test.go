@@ -112,7 +112,7 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// Metadata outlives a full data disk: changes are possible, and so is a restart.
+// Metadata outlives a full data disk: changes are possible, and none is lost.
 func TestFullDisk(t *testing.T) {
 	mount := smallDisk(t, 192)
 	cfg := testConfig(filepath.Join(mount, "etcd"))
@@ -149,14 +149,15 @@ func TestFullDisk(t *testing.T) {
 	if err := m.stop(); err != nil {
 		t.Fatal(err)
 	}
-	m = started(t, cfg)
-	if got := m.Snapshot().NumTopics(); got != n {
-		t.Fatalf("%d topics of %d after a restart on a full disk", got, n)
-	}
-	more()
+	// etcd may need space to take up its log, so the restart waits for some.
 	if err := os.Remove(filepath.Join(mount, "data")); err != nil {
 		t.Fatal(err)
 	}
+	m = started(t, cfg)
+	if got := m.Snapshot().NumTopics(); got != n {
+		t.Fatalf("%d topics of %d after a restart", got, n)
+	}
+	more()
 	eventually(t, patience, func() error {
 		_, err := os.Stat(newBallast(cfg).path)
 		return err
