@@ -262,8 +262,13 @@ func TestOffsetsByTime(t *testing.T) {
 	for _, c := range []struct {
 		ts, offset, at int64
 	}{
-		{-1, 10, -1}, {-2, 2, -1}, {-3, 4, now.Add(time.Minute).UnixMilli()}, {-4, 2, -1}, {-5, -1, -1},
-		{now.UnixMilli(), 2, now.Add(2 * time.Second).UnixMilli()}, {now.Add(3500 * time.Millisecond).UnixMilli(), 4, now.Add(time.Minute).UnixMilli()},
+		{-1, 10, -1},
+		{-2, 2, -1},
+		{-3, 4, now.Add(time.Minute).UnixMilli()},
+		{-4, 2, -1},
+		{-5, -1, -1},
+		{now.UnixMilli(), 2, now.Add(2 * time.Second).UnixMilli()},
+		{now.Add(3500 * time.Millisecond).UnixMilli(), 4, now.Add(time.Minute).UnixMilli()},
 		{now.Add(time.Hour).UnixMilli(), -1, -1},
 	} {
 		p := list(c.ts, 0)
