@@ -87,16 +87,21 @@ func openFiles() int {
 	return int(max(16, min(limit.Cur/4, 4096)))
 }
 
-// add takes a file in and closes one that was not used for long. The caller holds the file's lock.
+// add takes a file in and closes what was not used for long. The caller holds the file's lock.
 func (c *fileCache) add(s *segment) {
 	c.mu.Lock()
 	s.file.at = c.open.PushFront(s)
-	var victim *segment
-	if c.open.Len() > c.max {
-		victim = c.leastUsed()
-	}
 	c.mu.Unlock()
-	if victim != nil && victim != s {
+	for range 4 { // those in use stay, so there may be more to close than one
+		c.mu.Lock()
+		var victim *segment
+		if c.open.Len() > c.max {
+			victim = c.leastUsed()
+		}
+		c.mu.Unlock()
+		if victim == nil || victim == s {
+			return
+		}
 		c.evict(victim)
 	}
 }

@@ -53,29 +53,31 @@ func (c *checkpointer) set(id ID, p savedPoint) { c.at[id] = p }
 // anything changed.
 func (s *Store) checkpointRound(context.Context) error {
 	c := &s.checkpoint
+	logs := s.Logs()
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	again := c.again
-	c.again = nil
-	for _, l := range again {
+	for _, l := range c.again {
 		s.chores.add(l)
 	}
-	logs := s.Logs()
+	c.again = nil
 	for _, l := range logs {
 		l.shed()
 	}
 	if !c.recovered.Load() || !c.changed.Swap(false) {
+		c.mu.Unlock()
 		return nil
 	}
+	chosen, more := s.worthSaving(logs)
+	c.mu.Unlock()
+
 	var errs []error
-	more := false
-	for _, l := range s.worthSaving(logs, &more) {
+	for _, l := range chosen {
+		c.mu.Lock() // each by itself: others may be waiting
 		if err := l.save(); err != nil && l.Err() == nil {
 			errs = append(errs, err)
 		}
+		c.mu.Unlock()
 	}
-	errs = append(errs, s.writePoints(logs))
-	err := errors.Join(errs...)
+	err := errors.Join(append(errs, s.writeCheckpoint())...)
 	if err != nil || more {
 		c.changed.Store(true)
 	}
@@ -83,7 +85,7 @@ func (s *Store) checkpointRound(context.Context) error {
 }
 
 // worthSaving chooses the logs to take a new recovery point of; more says that others lie back.
-func (s *Store) worthSaving(logs []*Log, more *bool) (chosen []*Log) {
+func (s *Store) worthSaving(logs []*Log) (chosen []*Log, more bool) {
 	type behind struct {
 		l     *Log
 		bytes int64
@@ -107,12 +109,12 @@ func (s *Store) worthSaving(logs []*Log, more *bool) (chosen []*Log) {
 		case now.Sub(b.when) >= saveAfter && old < oldPerRound:
 			old++
 		default:
-			*more = true
+			more = true
 			continue
 		}
 		chosen = append(chosen, b.l)
 	}
-	return chosen
+	return chosen, more
 }
 
 // bytesSince counts the bytes on disk behind a position.

@@ -73,10 +73,12 @@ func (f *flushState) written(p position) {
 // rolled notes a new segment.
 func (f *flushState) rolled(s *segment) {
 	f.state.Lock()
+	defer f.state.Unlock()
+	if len(f.segments) > 0 {
+		f.hasRolled.Store(true)
+	}
 	f.segments = append(f.segments, s)
 	f.rolls++
-	f.state.Unlock()
-	f.hasRolled.Store(true)
 }
 
 // recovered notes that everything up to p is on disk and s is the active segment.

@@ -80,7 +80,7 @@ type writer struct {
 	epochsNew bool // epochs changed since they were written down
 	opened    time.Time
 	next      nextState
-	served    bool // was in service in this life, so its flushed end means something
+	served    bool // was written or recovered in this life, so its flushed end means something
 }
 
 func newLog(s *Store, id ID, o Options) *Log {

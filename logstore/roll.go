@@ -22,6 +22,7 @@ type nextState struct {
 func (l *Log) roll(offset int64) error {
 	segs := *l.segs.Load()
 	if len(segs) == 0 {
+		l.w.served = true
 		if err := l.makeDir(); err != nil {
 			return err
 		}

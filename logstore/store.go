@@ -85,7 +85,7 @@ func (c Config) withDefaults() Config {
 // only; Recover opens the logs.
 func Open(cfg Config) (*Store, error) {
 	cfg = cfg.withDefaults()
-	if err := os.MkdirAll(filepath.Join(cfg.Dir, logsName), 0o750); err != nil {
+	if err := makeDataDir(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
 	lock, err := lockDirectory(cfg.Dir)
@@ -102,6 +102,18 @@ func Open(cfg Config) (*Store, error) {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
+}
+
+// makeDataDir makes the data directory if it is not there, durably.
+func makeDataDir(dir string) error {
+	logs := filepath.Join(dir, logsName)
+	if _, err := os.Stat(logs); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(logs, 0o750); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(dir), syncDir(filepath.Dir(filepath.Clean(dir))))
 }
 
 // openProperties reads who the directory belongs to and notes this boot of the machine.
