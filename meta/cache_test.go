@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -203,6 +204,18 @@ func TestCatchingUp(t *testing.T) {
 	})
 }
 
+// interrupted is an etcd in which something happens after the first page of a list.
+type interrupted struct {
+	clientv3.KV
+	once func()
+}
+
+func (i *interrupted) Get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	resp, err := i.KV.Get(ctx, key, opts...)
+	i.once()
+	return resp, err
+}
+
 // A list goes over pages, all at one revision.
 func TestPages(t *testing.T) {
 	m := started(t, testConfig(t.TempDir()))
@@ -213,8 +226,21 @@ func TestPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := another(t, m, slog.New(slog.DiscardHandler))
-	if got, want := shown(c.snapshot()), shown(m.Snapshot()); got != want {
+	before, kv := m.Snapshot(), m.client.KV
+	client := clientv3.NewCtxClient(t.Context())
+	client.KV = &interrupted{kv, sync.OnceFunc(func() {
+		rev, err := m.DeleteTopic(t.Context(), "t2", before.Topic("t2").ID)
+		written(t, m, rev, err)
+	})}
+	c := &cache{}
+	c.init(slog.New(slog.DiscardHandler))
+	if err := c.load(t.Context(), client); err != nil {
+		t.Fatal(err)
+	}
+	if m.Snapshot().Topic("t2") != nil {
+		t.Fatal("nothing came in between")
+	}
+	if got, want := shown(c.snapshot()), shown(before); got != want {
 		t.Errorf("a list of %d keys and the watch differ", resp.Count)
 	}
 	if c.snapshot().NumPartitions() != 4500 {

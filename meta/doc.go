@@ -1,36 +1,51 @@
 // Package meta keeps the cluster's metadata in an etcd server that every node
-// embeds, and shows it as an immutable snapshot that a watch keeps fresh.
+// embeds, and shows it as an immutable snapshot that a watch keeps fresh. It
+// knows no Kafka error codes and no settings.
 //
 // # The keyspace
 //
 // Under the prefix /chronik/; values are small JSON that a person can read with
-// etcdctl get --prefix /chronik/. Names that clients choose are escaped where
-// they may hold a slash.
+// etcdctl get --prefix /chronik/. Names that may hold a slash are escaped. Every
+// broker reads all of it through its cache.
 //
-//	key                         value                               written by                  lease
-//	cluster                     id, schema version, features        the first node, once
-//	controller                  broker and its epoch                whoever campaigns            yes
-//	brokers/<id>                address, directory, state           the broker itself
-//	live/<id>                   incarnation, directory              the broker itself, per life  yes
-//	topics/<name>               id, partitions, replication factor  any broker
-//	topics/<name>/<n>           replicas, leader, epochs, ISR       creator, then controller
-//	configs/topics/<name>       settings that differ                any broker
-//	configs/brokers/<id>        settings; "default" for all         any broker
-//	configs/groups/<group>      settings                            any broker
-//	producers                   next producer id, in blocks         any broker
+//	key                   value                               written by                        lease
+//	cluster               id, schema version, features        the first node, once
+//	controller            broker and its epoch                whoever campaigns                 yes
+//	brokers/<id>          address, directory, state           the broker itself
+//	live/<id>             incarnation, directory              the broker itself, once per life  yes
+//	topics/<name>         id, number of partitions            any broker
+//	topics/<name>/<n>     replicas, leader, epochs, ISR       its creator, then the controller
+//	configs/topics/<t>    settings that differ                any broker
+//	configs/brokers/<id>  settings; "default" is for all      any broker
+//	configs/groups/<g>    settings                            any broker
+//	producers             the next block of producer ids      any broker; read when one is taken
 //
-// Everything is read by every broker through its cache. The epoch of a broker is
-// the mod revision of its live key, the epoch of a controller that of its key.
+// The epoch of a broker is the mod revision of its live key, the epoch of a
+// controller that of its key. Nothing is here that changes with every message: no
+// watermarks, no committed offsets, no group membership.
+//
+// # A node
+//
+// Meta.Run starts etcd, makes or checks the cluster key, lists the keyspace and
+// watches it, registers the broker fenced, and keeps its lease; SetState makes it
+// active. A session that is lost is followed by another, with a new incarnation.
+// No constructor waits; Why says what a node waits for. At the end the lease is
+// given back and etcd stops last.
 //
 // # Writes
 //
-// Every write is one transaction with its conditions in it and returns its
-// revision; WaitRevision then waits until the snapshot shows it. A write of this
-// broker holds only in its present life. No call is made under a lock, and every
-// call has a deadline.
+// Every write is one transaction with its conditions in it: what it was decided
+// on, this broker's life, for elections also the controller key. It returns its
+// revision, and WaitRevision waits until the snapshot shows it. A write without an
+// answer is sent again with the same conditions: it takes effect once, or a
+// condition fails, and then what is there rules. Every call has a deadline; none is
+// made under a lock.
 //
-// # What is not here
+// # Reads
 //
-// Nothing that changes with every message: no watermarks, no committed offsets,
-// no group membership. The package knows no Kafka error codes.
+// A Snapshot is complete up to its revision and shares with the one before all
+// that stayed the same. In doubt (a compacted or silent watch, no leader) the old
+// one stays in service while the keyspace is listed anew. A value that cannot be
+// read is logged, and what the key held before stays in force until the key is
+// written again.
 package meta

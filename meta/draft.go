@@ -54,10 +54,10 @@ func (d *draft) put(kv *mvccpb.KeyValue) error {
 	return err
 }
 
-// judge notes whether a key can be read. Each bad value is logged once.
+// judge notes whether a key can be read. Each bad value is logged once: a list
+// does not put again what is known.
 func (d *draft) judge(text string, rev int64, err error) {
-	was, known := d.bad[text]
-	if err == nil && !known || err != nil && was == rev {
+	if _, known := d.bad[text]; err == nil && !known {
 		return
 	}
 	d.ownBad()

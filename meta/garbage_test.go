@@ -132,6 +132,35 @@ func TestGarbage(t *testing.T) {
 	}
 }
 
+// The next change of a key replaces garbage, on a node that saw it come.
+func TestGarbageReplaced(t *testing.T) {
+	m := started(t, testConfig(t.TempDir()))
+	topic := created(t, m, "t", 2)
+	for _, k := range []string{topicKey("t"), partitionKey("t", 0), partitionKey("t", 1), configsKey(TopicConfigs, "t"), configsKey(GroupConfigs, "g")} {
+		etcdPut(t, m, k, "garbage")
+	}
+	rev, err := m.Elect(t.Context(), elections(m.Snapshot().Topic("t")))
+	written(t, m, rev, err)
+	for kind, name := range map[ConfigKind]string{TopicConfigs: "t", GroupConfigs: "g"} {
+		rev, err = m.SetConfigs(t.Context(), kind, name, func(map[string]string) (map[string]string, error) {
+			return map[string]string{"a": "b"}, nil
+		})
+		written(t, m, rev, err)
+	}
+	rev, err = m.AddPartitions(t.Context(), "t", 2, here(1))
+	written(t, m, rev, err)
+	snap := m.Snapshot()
+	if got := snap.Topic("t"); len(snap.Unreadable()) > 0 || got.ID != topic.ID || len(got.Partitions) != 3 || got.Partitions[1].LeaderEpoch != 1 || got.Configs["a"] != "b" {
+		t.Errorf("unreadable %v, topic %+v", snap.Unreadable(), got)
+	}
+	etcdPut(t, m, topicKey("t"), "garbage")
+	rev, err = m.DeleteTopic(t.Context(), "t", topic.ID)
+	written(t, m, rev, err)
+	if m.Snapshot().topics.size != 0 || len(m.Snapshot().Unreadable()) > 0 {
+		t.Errorf("%d topics are left, unreadable %v", m.Snapshot().topics.size, m.Snapshot().Unreadable())
+	}
+}
+
 // Garbage in the keys of this life ends it, and a new one begins.
 func TestGarbageAlive(t *testing.T) {
 	m := started(t, testConfig(t.TempDir()))

@@ -91,7 +91,14 @@ func (m *Meta) Run(ctx context.Context) error {
 func (m *Meta) serve(ctx context.Context) error {
 	m.waitsFor("waiting for etcd to elect a leader")
 	m.node.lead(ctx)
-	if err := m.node.awaitLeader(ctx); err != nil {
+	soon, cancel := context.WithTimeout(ctx, attemptDeadline)
+	err := m.node.awaitLeader(soon)
+	cancel()
+	if err != nil {
+		m.log.Warn("waiting for a quorum of etcd")
+		err = m.node.awaitLeader(ctx)
+	}
+	if err != nil {
 		return err
 	}
 	m.client = m.node.newClient()

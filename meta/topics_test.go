@@ -264,6 +264,48 @@ func TestElectNotController(t *testing.T) {
 	}
 }
 
+// Who is elected, or leads a new partition, must be in the life of the decision.
+func TestLeaderOfAnotherLife(t *testing.T) {
+	m := started(t, testConfig(t.TempDir()))
+	lease, err := m.client.Grant(t.Context(), 3600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	appear := func(incarnation string) {
+		t.Helper()
+		resp, err := m.client.Put(t.Context(), liveKey(2), `{"incarnation":"`+incarnation+`","directory":"dir-2"}`, withLease(lease.ID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		written(t, m, resp.Header.Revision, nil)
+	}
+	appear("a")
+	etcdPut(t, m, brokerKey(2), `{"id":2,"incarnation":"a","state":"active"}`)
+	rev, err := m.CreateTopic(t.Context(), NewTopic{Name: "t", ID: NewID(), Replicas: [][]int32{{1, 2}}})
+	written(t, m, rev, err)
+	move := elections(m.Snapshot().Topic("t"))
+	move[0].Leader = 2
+	moved, err := m.election(m.Snapshot(), move)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var added change
+	if err := m.addPartitions(&added, "t", 1, [][]int32{{2}}); err != nil {
+		t.Fatal(err)
+	}
+	appear("b")
+	for what, c := range map[string]change{"election": moved, "new partition": added} {
+		if _, _, err := m.write(t.Context(), c); !errors.Is(err, ErrConflict) {
+			t.Errorf("%s: the leader began another life, and it was written: %v", what, err)
+		}
+	}
+	rev, err = m.Elect(t.Context(), move) // decides anew
+	written(t, m, rev, err)
+	if p, epoch := m.Snapshot().Topic("t").Partitions[0], rev; p.Leader != 2 || p.LeaderBrokerEpoch >= epoch {
+		t.Errorf("moved: %+v", p)
+	}
+}
+
 // A write whose answer is lost is settled by sending it again: it happened once.
 func TestLostAnswers(t *testing.T) {
 	m := started(t, testConfig(t.TempDir()))
