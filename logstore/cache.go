@@ -92,26 +92,27 @@ func (c *fileCache) add(s *segment) {
 	c.mu.Lock()
 	s.file.at = c.open.PushFront(s)
 	c.mu.Unlock()
-	for range 4 { // those in use stay, so there may be more to close than one
+	for range 16 { // those in use stay, so there may be more to close than one
 		c.mu.Lock()
 		var victim *segment
 		if c.open.Len() > c.max {
-			victim = c.leastUsed()
+			victim = c.leastUsed(s)
 		}
 		c.mu.Unlock()
-		if victim == nil || victim == s {
+		if victim == nil {
 			return
 		}
 		c.evict(victim)
 	}
 }
 
-// leastUsed looks at the segments that were opened first.
-func (c *fileCache) leastUsed() *segment {
+// leastUsed looks at the segments that were opened first, other than the one that just was.
+func (c *fileCache) leastUsed(opened *segment) *segment {
 	var least *segment
 	n := 0
 	for e := c.open.Back(); e != nil && n < 16; e, n = e.Prev(), n+1 {
-		if s := e.Value.(*segment); least == nil || s.file.used.Load() < least.file.used.Load() {
+		s := e.Value.(*segment)
+		if s != opened && (least == nil || s.file.used.Load() < least.file.used.Load()) {
 			least = s
 		}
 	}
