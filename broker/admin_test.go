@@ -127,7 +127,7 @@ func TestTopicLife(t *testing.T) {
 		t.Errorf("%d partitions", n)
 	}
 	gone := kmsg.NewPtrDeleteTopicsRequest()
-	gone.Topics = []kmsg.DeleteTopicsRequestTopic{{TopicID: id}, {Topic: kmsg.StringPtr("never")}, {TopicID: [16]byte{1}}}
+	gone.Topics = []kmsg.DeleteTopicsRequestTopic{{TopicID: id}, {Topic: new("never")}, {TopicID: [16]byte{1}}}
 	resp, err := gone.RequestWith(t.Context(), cl)
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +291,7 @@ func TestProducerIDsDiffer(t *testing.T) {
 		seen[resp.ProducerID] = true
 	}
 	tx := kmsg.NewPtrInitProducerIDRequest()
-	tx.TransactionalID = kmsg.StringPtr("t")
+	tx.TransactionalID = new("t")
 	resp, err := cl.Broker(1).Request(t.Context(), tx) // past the client's search for a coordinator
 	if err != nil {
 		t.Fatal(err)

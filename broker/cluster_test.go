@@ -34,14 +34,15 @@ func TestDescribeTopicPartitionsPages(t *testing.T) {
 		resp := direct[*kmsg.DescribeTopicPartitionsResponse](t, cl, req)
 		var text []string
 		for _, rt := range resp.Topics {
-			line := *rt.Topic
+			var line strings.Builder
+			line.WriteString(*rt.Topic)
 			if rt.ErrorCode != 0 {
-				line += " " + kerr.ErrorForCode(rt.ErrorCode).(*kerr.Error).Message
+				line.WriteString(" " + kerr.ErrorForCode(rt.ErrorCode).(*kerr.Error).Message)
 			}
 			for _, rp := range rt.Partitions {
-				line += fmt.Sprint(" ", rp.Partition)
+				line.WriteString(fmt.Sprint(" ", rp.Partition))
 			}
-			text = append(text, line)
+			text = append(text, line.String())
 		}
 		if next := resp.NextCursor; next != nil {
 			text = append(text, fmt.Sprintf("then %s %d", next.Topic, next.Partition))

@@ -204,11 +204,12 @@ func TestDescribeConfigsTellsTheSource(t *testing.T) {
 		if c.Value == nil {
 			return c.Name + " null"
 		}
-		text := fmt.Sprintf("%s %s", *c.Value, c.Source)
+		var text strings.Builder
+		text.WriteString(fmt.Sprintf("%s %s", *c.Value, c.Source))
 		for _, s := range c.ConfigSynonyms {
-			text += fmt.Sprintf(" | %s=%s %s", s.Name, *s.Value, s.Source)
+			text.WriteString(fmt.Sprintf(" | %s=%s %s", s.Name, *s.Value, s.Source))
 		}
-		return text
+		return text.String()
 	}
 	all := describing(t, cl, topic, "tuned")
 	if len(all) != 19 || words(all["segment.bytes"]) != "67108864 DEFAULT_CONFIG | log.segment.bytes=67108864 DEFAULT_CONFIG" {

@@ -223,7 +223,7 @@ func TestNearestSetting(t *testing.T) {
 // What a server.properties of Apache Kafka 4.1 may name: all of it starts here
 // but security, which must not be missing unseen.
 func TestKafkasBrokerSettings(t *testing.T) {
-	taken := strings.Fields(`
+	taken := strings.FieldsSeq(`
 		add.partitions.to.txn.retry.backoff.max.ms alter.log.dirs.replication.quota.window.num auto.create.topics.enable
 		auto.leader.rebalance.enable background.threads broker.heartbeat.interval.ms broker.session.timeout.ms
 		compression.gzip.level compression.lz4.level compression.type compression.zstd.level connections.max.idle.ms
@@ -250,16 +250,16 @@ func TestKafkasBrokerSettings(t *testing.T) {
 		socket.receive.buffer.bytes socket.request.max.bytes socket.send.buffer.bytes telemetry.max.bytes
 		transaction.max.timeout.ms transaction.state.log.min.isr transaction.state.log.replication.factor
 		transactional.id.expiration.ms unclean.leader.election.enable`)
-	for _, name := range taken {
+	for name := range taken {
 		if KnownSetting(name) == IgnoredSetting(name) {
 			t.Errorf("%s: known %v, ignored %v", name, KnownSetting(name), IgnoredSetting(name))
 		}
 	}
-	refused := strings.Fields(`
+	refused := strings.FieldsSeq(`
 		alter.config.policy.class.name authorizer.class.name client.quota.callback.class connections.max.reauth.ms
 		create.topic.policy.class.name delegation.token.secret.key max.connections.per.ip.overrides principal.builder.class
 		sasl.enabled.mechanisms security.providers ssl.client.auth ssl.keystore.location super.users no.such.setting`)
-	for _, name := range refused {
+	for name := range refused {
 		if KnownSetting(name) || IgnoredSetting(name) {
 			t.Errorf("%s must be refused", name)
 		}

@@ -92,7 +92,7 @@ func TestDeletionDisabled(t *testing.T) {
 	req.TopicNames = []string{"kept"}
 	code(t, "version 2", direct[*kmsg.DeleteTopicsResponse](t, cl, req).Topics[0].ErrorCode, kerr.InvalidRequest)
 	cl = client(t, b)
-	req.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: kmsg.StringPtr("kept")}}
+	req.Topics = []kmsg.DeleteTopicsRequestTopic{{Topic: new("kept")}}
 	code(t, "version 6", direct[*kmsg.DeleteTopicsResponse](t, cl, req).Topics[0].ErrorCode, kerr.TopicDeletionDisabled)
 	if b.snap().Topic("kept") == nil {
 		t.Error("the topic is gone")
