@@ -203,7 +203,7 @@ func (a *alteration) checkReadOnly() error {
 			continue
 		}
 		row := brokerSetting(c.name)
-		if _, coarse := coarseSettingNamed(c.name); coarse || row != nil && row.readOnly() {
+		if _, coarse := coarseSettingNamed(c.name); coarse || identityNamed(c.name) || row != nil && row.readOnly() {
 			fixed = append(fixed, c.name)
 		}
 		if a.name != "" && row != nil && row.everywhere() {

@@ -57,7 +57,7 @@ func (b *Broker) brokerConfigsShown() []shownConfig {
 			shown = append(shown, b.brokerConfig(row))
 		}
 	}
-	return shown
+	return append(shown, b.identityShown()...)
 }
 
 // defaultsShown are the settings that were changed for all brokers.

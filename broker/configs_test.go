@@ -50,6 +50,7 @@ func TestAlterationApplies(t *testing.T) {
 		{"a broker, wrong", broker, "1", opSet, "log.retention.ms", "x", "", kerr.InvalidConfig, "Invalid value x for configuration log.retention.ms"},
 		{"a broker, read-only", broker, "1", opSet, "num.partitions", "5", "", kerr.InvalidRequest, "Cannot update these configs dynamically: Set(num.partitions)"},
 		{"all brokers, read-only", broker, "", opSet, "log.retention.hours", "5", "", kerr.InvalidRequest, "Cannot update these configs dynamically: Set(log.retention.hours)"},
+		{"a node's own, read-only", broker, "1", opSet, "node.id", "5", "", kerr.InvalidRequest, "Cannot update these configs dynamically: Set(node.id)"},
 		{"delete what is read-only", broker, "1", opDelete, "num.partitions", "", "-", nil, ""},
 		{"one broker apart", broker, "1", opSet, "min.insync.replicas", "2", "", kerr.InvalidConfig, "Broker-level min.insync.replicas cannot be altered"},
 		{"all brokers alike", broker, "", opSet, "min.insync.replicas", "2", "2", nil, ""},
@@ -242,6 +243,10 @@ func TestDescribeConfigsTellsTheSource(t *testing.T) {
 	}
 	if c := describing(t, cl, broker, "1", "num.partitions")["num.partitions"]; !c.ReadOnly || *c.Value != "3" || c.ConfigType != kmsg.ConfigTypeInt {
 		t.Errorf("%+v", c)
+	}
+	own := describing(t, cl, broker, "1")
+	if c := own["listeners"]; !c.ReadOnly || *c.Value != "PLAINTEXT://"+b.Addr() || *own["node.id"].Value != "1" || len(own) != 33 {
+		t.Errorf("%d settings of a broker: %+v", len(own), own)
 	}
 	if got := describing(t, cl, topic, "tuned", "no.such"); len(got) != 0 {
 		t.Errorf("%+v", got)
