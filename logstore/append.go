@@ -98,6 +98,10 @@ func (l *Log) append(st *staged, epoch int32, items []Item) error {
 	if last := l.LastEpoch(); epoch < last {
 		return fmt.Errorf("%w: %d, last is %d", ErrFencedEpoch, epoch, last)
 	}
+	if epoch <= l.w.fenced {
+		return fmt.Errorf("%w: records of epoch %d were cut when the log was reopened", ErrFencedEpoch, epoch)
+	}
+	l.w.epoch = epoch
 	end := l.written.Load()
 	now := l.store.cfg.Now().UnixMilli()
 	st.room(len(items))

@@ -80,7 +80,9 @@ type writer struct {
 	epochsNew bool // epochs changed since they were written down
 	opened    time.Time
 	next      nextState
-	served    bool // was written or recovered in this life, so its flushed end means something
+	epoch     int32 // of the last append in this life, -1 before
+	fenced    int32 // epochs up to this one lost records here that others may have seen, -1 none
+	served    bool  // was written or recovered in this life, so its flushed end means something
 }
 
 func newLog(s *Store, id ID, o Options) *Log {
@@ -89,7 +91,7 @@ func newLog(s *Store, id ID, o Options) *Log {
 	l.options.Store(&o)
 	l.segs.Store(&[]*segment{})
 	l.epochs.Store(&epochs{})
-	l.w.entry = 1
+	l.w.entry, l.w.epoch, l.w.fenced = 1, -1, -1
 	return l
 }
 

@@ -51,6 +51,9 @@ func TestWriteErrorPoisons(t *testing.T) {
 		t.Errorf("reopened %v", id)
 	}
 	holds(t, l, all)
+	if err := l.Append(0, []Item{{Batch: m.batch(1, 10, 1)}}); !errors.Is(err, ErrFencedEpoch) {
+		t.Errorf("append in the epoch of the records that were cut: %v", err)
+	}
 	if l.mended.Load() == nil {
 		t.Error("the next trouble does not know of this one")
 	}

@@ -28,7 +28,7 @@ func written(t testing.TB, l *Log, m *maker, n int) (all []string) {
 	t.Helper()
 	for range n {
 		items := []Item{{Batch: m.batch(2, 200, 1)}}
-		mustDo(t, l.Append(max(l.LastEpoch(), 0), items))
+		mustDo(t, l.Append(max(l.LastEpoch(), l.w.fenced+1), items))
 		all = append(all, string(items[0].Batch))
 	}
 	return all

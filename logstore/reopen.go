@@ -51,6 +51,7 @@ func (l *Log) reopen() error {
 		r.limit, r.floor, r.named = &at, at.Offset, true
 	}
 	err := r.run()
+	l.w.fenced = l.w.epoch // an offset names one record in an epoch for ever
 	if errors.Is(err, errShort) {
 		l.offline(err)
 		return nil
