@@ -49,6 +49,7 @@ func sees(t *testing.T, c *cache, name string) {
 }
 
 func TestWaitRevision(t *testing.T) {
+	t.Parallel()
 	m := started(t, testConfig(t.TempDir()))
 	rev := m.Snapshot().Revision()
 	if err := m.WaitRevision(t.Context(), rev); err != nil {
@@ -163,6 +164,7 @@ func ticks(n int, d time.Duration) func() error {
 }
 
 func TestLeaderlessWatch(t *testing.T) {
+	t.Parallel()
 	var lines logLines
 	m := started(t, testConfig(t.TempDir()))
 	c := another(t, m, lines.logger())

@@ -161,7 +161,8 @@ func (s *Snapshot) check() error {
 // change, and a node that lists over any old snapshot comes to what a node that
 // watched came to, as long as nothing was kept that etcd does not hold any more.
 func TestDraft(t *testing.T) {
-	for seed := range uint64(60) {
+	t.Parallel()
+	for seed := range uint64(30) {
 		k := newKeyspace(seed)
 		s := newDraft(nil, slog.New(slog.DiscardHandler)).finish(0)
 		var old []*Snapshot

@@ -95,6 +95,7 @@ func TestEtcdctl(t *testing.T) {
 
 // A person who watches does not hold up the stop.
 func TestStopWithClients(t *testing.T) {
+	t.Parallel()
 	m := started(t, testConfig(t.TempDir()))
 	c := etcdctl(t, m)
 	events := c.Watch(t.Context(), "/chronik/", clientv3.WithPrefix(), clientv3.WithRev(1))
@@ -112,6 +113,7 @@ func TestStopWithClients(t *testing.T) {
 
 // Many entries: etcd takes snapshots and drops segments, and starts from them.
 func TestManyEntries(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t.TempDir())
 	m := started(t, cfg)
 	value := `{"x":"` + strings.Repeat("x", 3000) + `"}`

@@ -50,7 +50,7 @@ func begin(t *testing.T, cfg Config) running {
 func started(t *testing.T, cfg Config) running {
 	t.Helper()
 	r := begin(t, cfg)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := r.SetState(ctx, Active); err != nil {
 		t.Fatalf("%v; it says %q", err, r.Why())
@@ -61,7 +61,7 @@ func started(t *testing.T, cfg Config) running {
 
 func isController(t *testing.T, r running) {
 	t.Helper()
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, patience, func() error {
 		if id, ok := r.Snapshot().Controller(); !ok || id != 1 {
 			return fmt.Errorf("controller %d %v", id, ok)
 		}
@@ -220,7 +220,7 @@ func TestLifeElsewhere(t *testing.T) {
 	cfg.Logger = lines.logger()
 	m = begin(t, cfg)
 	<-m.Loaded()
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, patience, func() error {
 		if why := m.Why(); !strings.Contains(why, "dir-2") || !strings.Contains(why, "--node-id") {
 			return fmt.Errorf("it waits for %q", why)
 		}
@@ -229,7 +229,7 @@ func TestLifeElsewhere(t *testing.T) {
 	if s := m.Session(); s != nil {
 		t.Errorf("it is registered: %+v", s)
 	}
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, patience, func() error {
 		if !strings.Contains(lines.String(), "dir-2") {
 			return fmt.Errorf("it waits in silence:\n%s", lines.String())
 		}
@@ -238,7 +238,7 @@ func TestLifeElsewhere(t *testing.T) {
 	if _, err := m.client.Revoke(t.Context(), lease.ID); err != nil {
 		t.Fatal(err)
 	}
-	if !wait(timeout(t, 10*time.Second), m.Registered()) {
+	if !wait(timeout(t, patience), m.Registered()) {
 		t.Errorf("not registered when the other is gone: %s", m.Why())
 	}
 }
@@ -271,7 +271,7 @@ func TestRefusals(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := testConfig(t.TempDir())
 			tc.change(&cfg)
-			ctx := timeout(t, 10*time.Second)
+			ctx := timeout(t, patience)
 			err := New(cfg).Run(ctx)
 			if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), tc.says) {
 				t.Errorf("says %v", err)
@@ -293,7 +293,7 @@ func TestBrokenDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx := timeout(t, 10*time.Second)
+	ctx := timeout(t, patience)
 	if err := New(cfg).Run(ctx); err == nil || ctx.Err() != nil {
 		t.Errorf("started on a broken log: %v", err)
 	} else {
@@ -312,7 +312,7 @@ func TestFailureOfEtcd(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "cannot write: input/output error") {
 			t.Errorf("ended with %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("goes on without etcd")
 	}
 }

@@ -69,6 +69,7 @@ func TestWriteOfAnEndedLife(t *testing.T) {
 
 // The lease is renewed: it outlives its time to live.
 func TestLeaseRenewed(t *testing.T) {
+	t.Parallel()
 	cfg := testConfig(t.TempDir())
 	cfg.LeaseTTL = time.Second // etcd makes it a few
 	m := started(t, cfg)
@@ -85,7 +86,7 @@ func TestLeaseRenewed(t *testing.T) {
 		return nil
 	})
 	began := time.Now()
-	eventually(t, 20*time.Second, func() error {
+	eventually(t, 2*patience, func() error {
 		if left := time.Duration(granted.GrantedTTL)*time.Second + time.Second - time.Since(began); left > 0 {
 			return fmt.Errorf("%v to go", left)
 		}

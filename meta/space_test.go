@@ -71,17 +71,10 @@ func smallDisk(t *testing.T, mib int) string {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to mount a file system")
 	}
-	t.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	image, mount := filepath.Join(t.TempDir(), "image"), filepath.Join(t.TempDir(), "mount")
-	for _, argv := range [][]string{
-		{"mkdir", mount},
-		{"truncate", "-s", fmt.Sprint(mib, "M"), image},
-		{"mkfs.ext4", "-q", "-F", "-m", "0", image},
-		{"mount", "-o", "loop", image, mount},
-	} {
-		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("cannot make a small disk here: %v: %v %s", argv, err, out)
-		}
+	script := `PATH=$PATH:/usr/sbin:/sbin; set -e; mkdir "$2"; truncate -s "$3"M "$1"; mkfs.ext4 -q -F -m 0 "$1"; mount -o loop "$1" "$2"`
+	if out, err := exec.Command("sh", "-c", script, "sh", image, mount, fmt.Sprint(mib)).CombinedOutput(); err != nil {
+		t.Skipf("cannot make a small disk here: %v %s", err, out)
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", "-l", mount).CombinedOutput(); err != nil {
@@ -114,6 +107,7 @@ func fill(t *testing.T, path string) {
 
 // Metadata outlives a full data disk: changes are possible, and none is lost.
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	mount := smallDisk(t, 192)
 	cfg := testConfig(filepath.Join(mount, "etcd"))
 	var lines logLines
@@ -135,7 +129,8 @@ func TestFullDisk(t *testing.T) {
 		}
 		return nil
 	})
-	fill(t, filepath.Join(mount, "data")) // that as well
+	rest := filepath.Join(mount, "rest")
+	fill(t, rest) // that as well
 	n := 0
 	more := func() {
 		t.Helper()
@@ -170,6 +165,7 @@ func TestFullDisk(t *testing.T) {
 
 // A database that reached its quota is healed without anybody's help.
 func TestQuota(t *testing.T) {
+	t.Parallel()
 	var lines logLines
 	cfg := testConfig(t.TempDir())
 	cfg.Logger, cfg.quota = lines.logger(), 24<<20

@@ -219,7 +219,7 @@ func TestElect(t *testing.T) {
 	if _, err := m.Elect(t.Context(), stale); !errors.Is(err, ErrConflict) {
 		t.Errorf("an election from an old base: %v", err)
 	}
-	eventually(t, 5*time.Second, func() error {
+	eventually(t, patience, func() error {
 		for n, p := range m.Snapshot().Topic("t").Partitions {
 			if p.LeaderEpoch != 2 {
 				return fmt.Errorf("partition %d: %+v", n, p)
@@ -431,6 +431,7 @@ func TestTopicInChunks(t *testing.T) {
 }
 
 func TestHalfDoneCreation(t *testing.T) {
+	t.Parallel()
 	m := started(t, testConfig(t.TempDir()))
 	half := func(name string, brokerEpoch int64) [16]byte {
 		t.Helper()
@@ -450,7 +451,7 @@ func TestHalfDoneCreation(t *testing.T) {
 		t.Errorf("created over one that is being created: %v", err)
 	}
 	half("dead", 1) // of a life that is over: the controller goes on
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, patience, func() error {
 		if topic := m.Snapshot().Topic("dead"); topic == nil || len(topic.Partitions) != topicChunk+5 {
 			return fmt.Errorf("dead is %v", topic)
 		}
@@ -460,7 +461,7 @@ func TestHalfDoneCreation(t *testing.T) {
 		t.Error("finished for a creator who is alive and busy")
 	}
 	m.creating.remove("busy")
-	eventually(t, 10*time.Second, func() error {
+	eventually(t, patience, func() error {
 		if m.Snapshot().Topic("busy") == nil || m.Snapshot().unfinished != 0 {
 			return errors.New("busy is still hidden")
 		}

@@ -48,6 +48,7 @@ func (stuck) Handle(ctx context.Context, _ slog.Record) error {
 
 // A log that blocks does not block etcd, nor the stop for ever.
 func TestStuckLog(t *testing.T) {
+	t.Parallel()
 	f := foldLog(slog.New(stuck{slog.NewTextHandler(&logLines{}, nil)}))
 	z := f.zap(func(error) {})
 	began := time.Now()
