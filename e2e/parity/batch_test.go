@@ -6,6 +6,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -31,8 +32,12 @@ func some(n int) []record {
 	return records
 }
 
-// The clock of the tests: batches are made at this time unless they say otherwise.
-const then = 1_700_000_000_000
+// The clock of the tests, the same for both brokers: begun is when they began, then a
+// day earlier, when batches were made unless they say otherwise.
+var (
+	begun = time.Now().UnixMilli()
+	then  = time.Now().Truncate(time.Hour).Add(-24 * time.Hour).UnixMilli()
+)
 
 // newBatch is a right batch of records, to be spoiled by its fields, then built.
 func newBatch(records ...record) *kmsg.RecordBatch {
@@ -103,23 +108,25 @@ func (t *tree) batch(at string, p []byte) {
 		crc = "wrong"
 	}
 	t.add(at+".CRC", crc)
-	first, _ := t.number("Timestamp", b.FirstTimestamp)
-	last, _ := t.number("Timestamp", b.MaxTimestamp)
-	producer, _ := t.number("ProducerID", b.ProducerID)
 	for _, l := range []leaf{
 		{"FirstOffset", fmt.Sprint(b.FirstOffset)},
 		{"PartitionLeaderEpoch", fmt.Sprint(b.PartitionLeaderEpoch)},
 		{"Attributes", fmt.Sprintf("%#x", b.Attributes)},
 		{"LastOffsetDelta", fmt.Sprint(b.LastOffsetDelta)},
-		{"FirstTimestamp", first + fmt.Sprint(b.FirstTimestamp)},
-		{"MaxTimestamp", last + fmt.Sprint(b.MaxTimestamp)},
-		{"Producer", fmt.Sprintf("%s epoch %d sequence %d", producer, b.ProducerEpoch, b.FirstSequence)},
+		{"FirstTimestamp", t.text("FirstTimestamp", b.FirstTimestamp)},
+		{"MaxTimestamp", t.text("MaxTimestamp", b.MaxTimestamp)},
+		{"Producer", fmt.Sprintf("%s epoch %d sequence %d", t.text("ProducerID", b.ProducerID), b.ProducerEpoch, b.FirstSequence)},
 		{"NumRecords", fmt.Sprint(b.NumRecords)},
 		{"Records", fmt.Sprintf("%d bytes, CRC %08x", len(b.Records), crc32.ChecksumIEEE(b.Records))},
 	} {
-		if l.path[len(l.path)-5:] == "stamp" && l.value[:3] == "now" {
-			l.value = "now"
-		}
 		t.add(at+"."+l.path, l.value)
 	}
+}
+
+// text is a number as value would write it.
+func (t *tree) text(field string, x int64) string {
+	if text, ok := t.number(field, x); ok {
+		return text
+	}
+	return strconv.FormatInt(x, 10)
 }

@@ -25,7 +25,7 @@ func differ(kafka, ours []leaf) []difference {
 	var found []difference
 	var missing []string
 	for _, l := range slices.Concat(kafka, ours) {
-		a, b := left[l.path], right[l.path]
+		a, b := cmp.Or(left[l.path], absent), cmp.Or(right[l.path], absent)
 		below := slices.ContainsFunc(missing, func(m string) bool {
 			return strings.HasPrefix(l.path, m+".") || strings.HasPrefix(l.path, m+"[")
 		})
@@ -35,7 +35,7 @@ func differ(kafka, ours []leaf) []difference {
 		if a == absent || b == absent {
 			missing = append(missing, l.path)
 		}
-		found = append(found, difference{path: l.path, kafka: cmp.Or(a, absent), ours: cmp.Or(b, absent)})
+		found = append(found, difference{path: l.path, kafka: a, ours: b})
 	}
 	return found
 }
@@ -82,7 +82,7 @@ func merge(all []difference) []difference {
 }
 
 // intended is a line of parity.md: scene and field are patterns in which * stands for
-// any text.
+// any text and {a,b} for one of some.
 type intended struct {
 	scene, field *regexp.Regexp
 	line         string
@@ -115,7 +115,8 @@ func parseIntended(text string) ([]*intended, error) {
 
 func pattern(cell string) *regexp.Regexp {
 	text := regexp.QuoteMeta(strings.Trim(strings.TrimSpace(cell), "`"))
-	return regexp.MustCompile("^" + strings.ReplaceAll(text, `\*`, ".*") + "$")
+	text = strings.NewReplacer(`\*`, ".*", `\{`, "(", `\}`, ")", ",", "|").Replace(text)
+	return regexp.MustCompile("^" + text + "$")
 }
 
 // unintended leaves out what parity.md lists.

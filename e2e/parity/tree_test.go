@@ -74,7 +74,13 @@ func (t *tree) answer(path string, resp kmsg.Response, raw []byte) {
 	t.fields(path, reflect.ValueOf(resp).Elem())
 }
 
+// ownConfigs are values that say where a broker is.
+var ownConfigs = []string{"listeners", "advertised.listeners", "controller.quorum.voters", "log.dirs"}
+
 func (t *tree) fields(path string, v reflect.Value) {
+	if name := v.FieldByName("Name"); name.IsValid() && slices.Contains(ownConfigs, name.String()) {
+		return
+	}
 	for i := range v.NumField() {
 		field := v.Type().Field(i).Name
 		if !slices.Contains(skipped, field) {
