@@ -32,7 +32,7 @@ func (c *conn) fetch(ctx context.Context, h wire.RequestHeader, body []byte) err
 		return fmt.Errorf("%w: Fetch version %d: %w", errRequest, h.Version, err)
 	}
 	a := &fetchAnswer{
-		c: c, h: h, minBytes: req.MinBytes, maxBytes: c.b.fetchLimit(req.MaxBytes),
+		c: c, h: h, committed: req.IsolationLevel == 1, minBytes: req.MinBytes, maxBytes: c.b.fetchLimit(req.MaxBytes),
 		until: c.in.last.Add(time.Duration(max(req.MaxWaitMs, 0)) * time.Millisecond),
 	}
 	a.full = req.SessionEpoch <= initialEpoch || h.Version < 7
@@ -88,16 +88,17 @@ func standalone(version int16, req *wire.FetchRequest) []*fetchPartition {
 // fetchAnswer is the answer of one fetch. It reads when it is written, so that
 // an answer in the queue holds no records.
 type fetchAnswer struct {
-	c        *conn
-	h        wire.RequestHeader
-	err      error // of the whole request
-	session  *fetchSession
-	full     bool // every partition is answered, changed or not
-	parts    []*fetchPartition
-	minBytes int32
-	maxBytes int
-	until    time.Time
-	waits    []fetchWait
+	c         *conn
+	h         wire.RequestHeader
+	err       error // of the whole request
+	session   *fetchSession
+	full      bool // every partition is answered, changed or not
+	parts     []*fetchPartition
+	minBytes  int32
+	maxBytes  int
+	committed bool // read_committed
+	until     time.Time
+	waits     []fetchWait
 }
 
 // fetchWait waits for one partition to grow.
@@ -260,6 +261,7 @@ func (a *fetchAnswer) write(w *wire.FetchWriter) (gave []*fetchPartition, err er
 			w.Topic(fp.nameBytes, fp.id)
 			last = fp
 		}
+		r.header.Committed = a.committed && r.header.ErrorCode == 0
 		n, err := w.Partition(r.header, r.read)
 		if err != nil { // the log start passed the offset meanwhile, or a batch is bad
 			r = failedFetch(fp, err)

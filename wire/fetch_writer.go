@@ -10,7 +10,8 @@ type FetchPartitionHeader struct {
 	HighWatermark    int64
 	LastStableOffset int64
 	LogStartOffset   int64
-	SizeHint         int // bytes of records that are expected
+	Committed        bool // asked for committed records: aborted transactions are none, not null
+	SizeHint         int  // bytes of records that are expected
 }
 
 // NewFetchPartitionHeader returns the defaults of the schema: nothing is known.
@@ -19,8 +20,8 @@ func NewFetchPartitionHeader(index int32) FetchPartitionHeader {
 }
 
 // FetchWriter encodes a Fetch answer around records that are read straight into
-// it. The counts of topics and partitions are known only afterwards: they are
-// written with a fixed width and filled in when the next topic begins.
+// it. The counts of topics and partitions are known only afterwards: one byte is
+// kept for each, and the rare count that needs more moves what follows.
 type FetchWriter struct {
 	w          writer
 	version    int16
@@ -29,10 +30,6 @@ type FetchWriter struct {
 	partsAt    int // where the count of partitions of the last topic stands
 	partitions int
 }
-
-// countWidth is the width of a count that is filled in later. A varint of three
-// bytes holds two million entries; Kafka's decoders accept padded ones.
-const countWidth = 3
 
 // Begin writes what stands before the topics; dst ends with the response header.
 func (f *FetchWriter) Begin(dst []byte, version, errorCode int16, sessionID int32) {
@@ -48,7 +45,7 @@ func (f *FetchWriter) Begin(dst []byte, version, errorCode int16, sessionID int3
 func (f *FetchWriter) reserveCount() int {
 	at := len(f.w.p)
 	if f.w.flexible {
-		f.w.p = append(f.w.p, 0, 0, 0)
+		f.w.p = append(f.w.p, 0)
 	} else {
 		f.w.i32(0)
 	}
@@ -56,20 +53,15 @@ func (f *FetchWriter) reserveCount() int {
 }
 
 func (f *FetchWriter) fillCount(at, n int) {
-	if f.w.flexible {
-		putPadded(f.w.p[at:at+countWidth], n+1)
-	} else {
+	if !f.w.flexible {
 		binary.BigEndian.PutUint32(f.w.p[at:], uint32(n))
+		return
 	}
-}
-
-// putPadded writes v as a varint that fills p.
-func putPadded(p []byte, v int) {
-	for i := range p {
-		p[i] = byte(v)&0x7f | 0x80
-		v >>= 7
+	if more := uvarintLen(n+1) - 1; more > 0 {
+		f.w.p = append(f.w.p, make([]byte, more)...)
+		copy(f.w.p[at+1+more:], f.w.p[at+1:len(f.w.p)-more])
 	}
-	p[len(p)-1] &= 0x7f
+	binary.PutUvarint(f.w.p[at:], uint64(n+1))
 }
 
 // Topic begins a topic: by name up to version 12, by id from 13 on.
@@ -103,7 +95,11 @@ func (f *FetchWriter) Partition(h FetchPartitionHeader, read func(dst []byte) ([
 	if f.version >= 5 {
 		f.w.i64(h.LogStartOffset)
 	}
-	f.w.count(0) // aborted transactions: none, not null
+	if h.Committed {
+		f.w.count(0)
+	} else {
+		f.w.count(-1)
+	}
 	if f.version >= 11 {
 		f.w.i32(-1) // preferred read replica
 	}

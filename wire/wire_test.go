@@ -192,6 +192,7 @@ func fetchResponse(t *testing.T, v int16, size, hint int) {
 		for j := range 2 {
 			h := NewFetchPartitionHeader(int32(j))
 			h.HighWatermark, h.LastStableOffset, h.LogStartOffset, h.SizeHint = 10, 10, 2, hint
+			h.Committed = j == 1
 			n, err := f.Partition(h, func(dst []byte) ([]byte, error) { return append(dst, records...), nil })
 			if n != size || err != nil {
 				t.Fatal(n, err)
@@ -215,12 +216,38 @@ func fetchResponse(t *testing.T, v int16, size, hint int) {
 			p := kmsg.NewFetchResponseTopicPartition()
 			p.Partition, p.HighWatermark, p.LastStableOffset = int32(j), 10, 10
 			p.LogStartOffset, p.RecordBatches = 2, records
-			p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+			if j == 1 {
+				p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
+			}
 			wt.Partitions = append(wt.Partitions, p)
 		}
 		want.Topics = append(want.Topics, wt)
 	}
 	sameResponse(t, v, f.Finish(), want)
+}
+
+// Counts of more than a byte move what follows.
+func TestFetchResponseOfMany(t *testing.T) {
+	var f FetchWriter
+	f.Begin(nil, 16, 0, 0)
+	want := kmsg.NewPtrFetchResponse()
+	want.Version = 16
+	for i := range 130 {
+		f.Topic(nil, [16]byte{byte(i)})
+		wt := kmsg.NewFetchResponseTopic()
+		wt.TopicID = [16]byte{byte(i)}
+		for j := range i * 2 {
+			read := func(dst []byte) ([]byte, error) { return append(dst, byte(i), byte(j)), nil }
+			if _, err := f.Partition(NewFetchPartitionHeader(int32(j)), read); err != nil {
+				t.Fatal(err)
+			}
+			p := kmsg.NewFetchResponseTopicPartition()
+			p.Partition, p.HighWatermark, p.RecordBatches = int32(j), -1, []byte{byte(i), byte(j)}
+			wt.Partitions = append(wt.Partitions, p)
+		}
+		want.Topics = append(want.Topics, wt)
+	}
+	sameResponse(t, 16, f.Finish(), want)
 }
 
 func TestRequestHeader(t *testing.T) {
