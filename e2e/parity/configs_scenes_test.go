@@ -1,3 +1,5 @@
+//go:build parity
+
 package parity
 
 import (
@@ -129,8 +131,14 @@ var alterConfigsScenes = []scene{
 	{name: "bad configs", play: func(s *script) {
 		a := s.topic("a", 1, "retention.ms", "1000")
 		for _, c := range [][]string{
-			{"no.such.config", "1"}, {"", "1"}, {"retention.ms", "soon"}, {"retention.ms", "-2"}, {"max.message.bytes", "-1"},
-			{"retention.ms", "5", "retention.ms", "6"}, {"retention.ms", "5", "no.such.config", "6"}, {"log.retention.ms", "5"},
+			{"no.such.config", "1"},
+			{"", "1"},
+			{"retention.ms", "soon"},
+			{"retention.ms", "-2"},
+			{"max.message.bytes", "-1"},
+			{"retention.ms", "5", "retention.ms", "6"},
+			{"retention.ms", "5", "no.such.config", "6"},
+			{"log.retention.ms", "5"},
 		} {
 			req := alter(ofTopic, a, c...)
 			s.altered(a, req, &req.ValidateOnly)
@@ -278,8 +286,14 @@ var incrementalAlterConfigsScenes = []scene{
 	{name: "a broker, refused", play: func(s *script) {
 		for _, name := range []string{"1", "", "2", "-1", "one"} {
 			for _, o := range []op{
-				{"num.partitions", 0, new("5")}, {"node.id", 0, new("5")}, {"node.id", 1, nil}, {"no.such.config", 0, new("5")},
-				{"log.retention.ms", 0, new("soon")}, {"log.retention.ms", 2, new("5")}, {"message.max.bytes", 0, new("-1")}, {"log.retention.ms", 1, nil},
+				{"num.partitions", 0, new("5")},
+				{"node.id", 0, new("5")},
+				{"node.id", 1, nil},
+				{"no.such.config", 0, new("5")},
+				{"log.retention.ms", 0, new("soon")},
+				{"log.retention.ms", 2, new("5")},
+				{"message.max.bytes", 0, new("-1")},
+				{"log.retention.ms", 1, nil},
 			} {
 				req := change(ofBroker, name, o)
 				req.ValidateOnly = true

@@ -1,3 +1,5 @@
+//go:build parity
+
 package parity
 
 import "github.com/twmb/franz-go/pkg/kmsg"
@@ -49,8 +51,10 @@ var listOffsetsScenes = []scene{
 	{name: "timestamps", play: func(s *script) {
 		const hour = 3_600_000
 		a := s.hours("a")
-		for _, ts := range []int64{0, 1, then - 1, then, then + 1, then + 1000, then + 1001, then + hour, then + hour + 1, then + 2*hour,
-			then + 3*hour + 1, then + 4*hour, then + 5*hour, then + 5*hour + 1, 1<<63 - 1} {
+		for _, ts := range []int64{
+			0, 1, then - 1, then, then + 1, then + 1000, then + 1001, then + hour, then + hour + 1, then + 2*hour,
+			then + 3*hour + 1, then + 4*hour, then + 5*hour, then + 5*hour + 1, 1<<63 - 1,
+		} {
 			s.ask(listOffset(a, 0, ts))
 		}
 		s.ask(listOffset(a, 1, then))

@@ -1,3 +1,5 @@
+//go:build parity
+
 package parity
 
 import (
@@ -146,11 +148,28 @@ var createTopicsScenes = []scene{
 	}},
 	{name: "bad configs", play: func(s *script) {
 		for i, c := range [][]string{
-			{"no.such.config", "1"}, {"", "1"}, {"retention.ms", "soon"}, {"retention.ms", "-2"}, {"retention.ms", ""},
-			{"retention.bytes", "1.5"}, {"max.message.bytes", "-1"}, {"cleanup.policy", "shred"}, {"cleanup.policy", "none"}, {"compression.type", "brotli"},
-			{"message.timestamp.type", "createtime"}, {"min.insync.replicas", "0"}, {"segment.bytes", "13"}, {"unclean.leader.election.enable", "maybe"},
-			{"log.retention.ms", "1000"}, {"retention.ms", "9223372036854775808"}, {"Retention.ms", "5"}, {"retention.ms", " 5"}, {"flush.messages", "0"},
-			{"message.timestamp.before.max.ms", "-1"}, {"index.interval.bytes", "-1"}, {"message.format.version", "3.0"},
+			{"no.such.config", "1"},
+			{"", "1"},
+			{"retention.ms", "soon"},
+			{"retention.ms", "-2"},
+			{"retention.ms", ""},
+			{"retention.bytes", "1.5"},
+			{"max.message.bytes", "-1"},
+			{"cleanup.policy", "shred"},
+			{"cleanup.policy", "none"},
+			{"compression.type", "brotli"},
+			{"message.timestamp.type", "createtime"},
+			{"min.insync.replicas", "0"},
+			{"segment.bytes", "13"},
+			{"unclean.leader.election.enable", "maybe"},
+			{"log.retention.ms", "1000"},
+			{"retention.ms", "9223372036854775808"},
+			{"Retention.ms", "5"},
+			{"retention.ms", " 5"},
+			{"flush.messages", "0"},
+			{"message.timestamp.before.max.ms", "-1"},
+			{"index.interval.bytes", "-1"},
+			{"message.format.version", "3.0"},
 		} {
 			s.create(newTopic(s.name(string(rune('a'+i))), 1, c...))
 		}
