@@ -88,7 +88,10 @@ func (b *Broker) waitApplied(ctx context.Context, rev int64) error {
 // apply brings the led partitions to what snap says. known holds the topics of
 // the last call.
 func (b *Broker) apply(snap *meta.Snapshot, known map[string]*meta.Topic) error {
-	b.settings.setDynamic(snap.Configs(meta.BrokerConfigs, "default"), snap.Configs(meta.BrokerConfigs, fmt.Sprint(b.cfg.NodeID)))
+	wrong := b.settings.setDynamic(snap.Configs(meta.BrokerConfigs, allBrokers), snap.Configs(meta.BrokerConfigs, fmt.Sprint(b.cfg.NodeID)))
+	if len(wrong) > 0 {
+		b.log.Warn("settings of brokers in the metadata are wrong and do not count", "settings", wrong)
+	}
 	defaults := b.settings.version()
 	epoch := b.meta.Session().BrokerEpoch()
 	for t := range snap.Topics() {
@@ -130,6 +133,9 @@ func (b *Broker) topicApplied(t *meta.Topic, epoch int64, defaults int64) bool {
 // applyTopic takes up the partitions of t that this broker leads and gives up
 // those that it does not lead any more.
 func (b *Broker) applyTopic(t *meta.Topic, session, defaults int64) error {
+	if wrong := unsound(t.Configs, topicSetting); len(wrong) > 0 {
+		b.log.Warn("settings of a topic in the metadata are wrong and do not count", "topic", t.Name, "settings", wrong)
+	}
 	options, rules := b.logOptions(t.Configs), b.appendRules(t.Configs)
 	old := b.topics.withID(t.ID)
 	next := &topic{name: t.Name, nameBytes: []byte(t.Name), id: t.ID, session: session, defaults: defaults}

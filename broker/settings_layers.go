@@ -62,32 +62,42 @@ func (b *brokerSettings) effective() map[string]string { return b.now.Load().eff
 func (b *brokerSettings) version() int64 { return b.count.Load() }
 
 // setDynamic takes what the metadata says: for all brokers, and for this one.
-// What a person wrote there by hand and is wrong does not count.
-func (b *brokerSettings) setDynamic(defaults, own map[string]string) {
+// What a person wrote there by hand and is wrong does not count; it is returned
+// when something changed.
+func (b *brokerSettings) setDynamic(defaults, own map[string]string) (wrong []string) {
 	next := &settingLayers{own: sound(own, brokerSetting), defaults: sound(defaults, brokerSetting)}
 	if old := b.now.Load(); maps.Equal(old.defaults, next.defaults) && maps.Equal(old.own, next.own) {
-		return
+		return nil
 	}
 	next.effective = maps.Clone(b.static)
 	maps.Copy(next.effective, next.defaults)
 	maps.Copy(next.effective, next.own)
 	b.now.Store(next)
 	b.count.Add(1)
+	return append(unsound(defaults, brokerSetting), unsound(own, brokerSetting)...)
 }
 
-// sound is configs without unknown names and wrong values; configs itself, which
-// is not to be changed, when it has none.
-func sound(configs map[string]string, find func(string) settingRow) map[string]string {
-	wrong := func(name, value string) bool {
-		row := find(name)
-		return row == nil || row.check(name, value) != nil
-	}
+// unsound are the unknown names and wrong values in configs.
+func unsound(configs map[string]string, find func(string) settingRow) []string {
+	var wrong []string
 	for name, value := range configs {
-		if wrong(name, value) {
-			configs = maps.Clone(configs)
-			maps.DeleteFunc(configs, wrong)
-			break
+		if row := find(name); row == nil || row.check(name, value) != nil {
+			wrong = append(wrong, name)
 		}
+	}
+	return wrong
+}
+
+// sound is configs without what is unsound; configs itself, which is not to be
+// changed, when it is all sound.
+func sound(configs map[string]string, find func(string) settingRow) map[string]string {
+	wrong := unsound(configs, find)
+	if len(wrong) == 0 {
+		return configs
+	}
+	configs = maps.Clone(configs)
+	for _, name := range wrong {
+		delete(configs, name)
 	}
 	return configs
 }

@@ -153,7 +153,10 @@ func TestDynamicSettings(t *testing.T) {
 		t.Errorf("%q", found)
 	}
 	garbage := map[string]string{"message.max.bytes": "many", "no.such": "1", "max.connections": "6"}
-	s.setDynamic(nil, garbage)
+	wrong := s.setDynamic(nil, garbage)
+	if slices.Sort(wrong); !slices.Equal(wrong, []string{"message.max.bytes", "no.such"}) {
+		t.Errorf("%q", wrong)
+	}
 	if read() != 1000 || maxConnections.of(s.effective()) != 6 || s.effective()["no.such"] != "" || len(garbage) != 3 {
 		t.Error("what is wrong in the metadata must not count, and the rest must")
 	}
