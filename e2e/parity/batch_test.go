@@ -109,6 +109,7 @@ func (t *tree) batch(at string, p []byte) {
 	if uint32(b.CRC) != crc32.Checksum(p[21:], crc32.MakeTable(crc32.Castagnoli)) {
 		crc = "wrong"
 	}
+	t.add(at, "present")
 	t.add(at+".CRC", crc)
 	for _, l := range []leaf{
 		{"FirstOffset", fmt.Sprint(b.FirstOffset)},

@@ -39,34 +39,44 @@ func attributed(bits ...int16) [][]byte {
 	return all
 }
 
-// refusals plays a list of batches that should be refused, or not, each to the same
-// topic; what is there at the end shows which were.
-func refusals(configs []string, batches func() [][]byte) func(*script) {
+// refusals plays a list of batches that should be refused, or not, each to a partition
+// of its own; what is there at the end shows which were.
+func refusals(batches func() [][]byte) func(*script) {
 	return func(s *script) {
-		a := s.topic("a", 1, configs...)
-		for _, b := range batches() {
-			s.ask(s.produce(a, 0, b))
+		all := batches()
+		a := s.topic("a", int32(len(all)))
+		for i, b := range all {
+			s.ask(s.produce(a, int32(i), b))
 		}
-		s.look(s.fetch(a, 0, 0))
+		s.look(s.fetchAll(a, len(all)))
 	}
 }
 
+// fetchAll fetches the partitions 0 to n-1.
+func (s *script) fetchAll(topic string, n int) *kmsg.FetchRequest {
+	req := s.fetch(topic, 0, 0)
+	for i := 1; i < n; i++ {
+		req.Topics[0].Partitions = append(req.Topics[0].Partitions, s.fetchPartition(int32(i), 0))
+	}
+	return req
+}
+
 var spoiledScenes = slices.Concat(timestampScenes, []scene{
-	{name: "flipped bytes", from: 3, play: refusals(nil, func() [][]byte {
+	{name: "flipped bytes", from: 3, play: refusals(func() [][]byte {
 		var all [][]byte
 		for _, at := range []int{0, 12, 17, 20, 21, 22, 26, 30, 40, 50, 56, 60, 61, 70} {
 			all = append(all, spoil(batch(some(3)...), at))
 		}
 		return all
 	})},
-	{name: "magic", from: 3, play: refusals(nil, func() [][]byte {
+	{name: "magic", from: 3, play: refusals(func() [][]byte {
 		var all [][]byte
 		for _, magic := range []int8{-1, 0, 1, 3, 127} {
 			all = append(all, changed(func(b *kmsg.RecordBatch) { b.Magic = magic }))
 		}
 		return all
 	})},
-	{name: "more or less than a batch", from: 3, play: refusals(nil, func() [][]byte {
+	{name: "more or less than a batch", from: 3, play: refusals(func() [][]byte {
 		good := batch(some(3)...)
 		return [][]byte{
 			slices.Concat(good, good), slices.Concat(good, good[:20]), slices.Concat(good, []byte{0}), good[:len(good)-1], good[:61], good[:60], good[:17], good[:12], good[:5],
@@ -75,7 +85,7 @@ var spoiledScenes = slices.Concat(timestampScenes, []scene{
 			make([]byte, 100),
 		}
 	})},
-	{name: "counts", from: 3, play: refusals(nil, func() [][]byte {
+	{name: "counts", from: 3, play: refusals(func() [][]byte {
 		var all [][]byte
 		for _, n := range []int32{0, 1, 2, 4, -1, 2147483647} {
 			all = append(all, changed(func(b *kmsg.RecordBatch) { b.NumRecords = n }))
@@ -85,12 +95,12 @@ var spoiledScenes = slices.Concat(timestampScenes, []scene{
 		return append(all, changed(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta, b.Records = 0, -1, nil }),
 			changed(func(b *kmsg.RecordBatch) { b.NumRecords, b.LastOffsetDelta, b.Records = 0, 0, nil }))
 	})},
-	{name: "attributes", from: 3, play: refusals(nil, func() [][]byte {
+	{name: "attributes", from: 3, play: refusals(func() [][]byte {
 		return attributed(0x08, 0x10, 0x20, 0x30, 0x40, 0x80, 0x100, -0x8000, 0x0f)
 	})},
-	{name: "codecs that are none", from: 3, play: refusals(nil, func() [][]byte { return attributed(5, 6, 7) })},
-	{name: "records that are not compressed as said", from: 3, play: refusals(nil, func() [][]byte { return attributed(1, 2, 3, 4) })},
-	{name: "records cut off before they were compressed", from: 3, play: refusals(nil, func() [][]byte {
+	{name: "codecs that are none", from: 3, play: refusals(func() [][]byte { return attributed(5, 6, 7) })},
+	{name: "records that are not compressed as said", from: 3, play: refusals(func() [][]byte { return attributed(1, 2, 3, 4) })},
+	{name: "records cut off before they were compressed", from: 3, play: refusals(func() [][]byte {
 		var all [][]byte
 		for codec := int16(1); codec <= 4; codec++ {
 			all = append(all, changed(func(b *kmsg.RecordBatch) {
@@ -103,7 +113,7 @@ var spoiledScenes = slices.Concat(timestampScenes, []scene{
 		}
 		return all
 	})},
-	{name: "offsets of records", from: 3, play: refusals(nil, func() [][]byte {
+	{name: "offsets of records", from: 3, play: refusals(func() [][]byte {
 		return [][]byte{
 			batch(record{value: []byte("x"), offset: 1}),
 			batch(rec("x"), record{value: []byte("y"), offset: 2}),
@@ -111,7 +121,7 @@ var spoiledScenes = slices.Concat(timestampScenes, []scene{
 			build(gzipped(newBatch(rec("x"), record{value: []byte("y"), offset: 2}))),
 		}
 	})},
-	{name: "records", from: 3, play: refusals(nil, func() [][]byte {
+	{name: "records", from: 3, play: refusals(func() [][]byte {
 		var all [][]byte
 		for _, r := range [][]byte{
 			{},
@@ -134,7 +144,7 @@ var spoiledScenes = slices.Concat(timestampScenes, []scene{
 		}
 		return all
 	})},
-	{name: "zstd before v7", from: 3, to: 6, play: refusals(nil, func() [][]byte { return [][]byte{build(packed(newBatch(some(3)...), codecZstd))} })},
+	{name: "zstd before v7", from: 3, to: 6, play: refusals(func() [][]byte { return [][]byte{build(packed(newBatch(some(3)...), codecZstd))} })},
 	{name: "one good and one bad", from: 3, play: func(s *script) {
 		a := s.topic("a", 3)
 		s.ask(several(s.produce(a, 0, batch(rec("x"))), s.produce(a, 1, spoil(batch(rec("x")), 20)), s.produce(a, 2, batch(rec("x")))))

@@ -125,7 +125,7 @@ func (t *tree) value(path, field string, v reflect.Value) {
 	default:
 		t.add(path, fmt.Sprint(v.Interface()))
 	}
-	if field == "ErrorMessage" && v.Kind() == reflect.String {
+	if (field == "ErrorMessage" || field == "Documentation") && v.Kind() == reflect.String {
 		last := len(t.leaves) - 1
 		t.messages = append(t.messages, t.leaves[last])
 		t.leaves = t.leaves[:last]
@@ -283,7 +283,7 @@ func (t *tree) key(e reflect.Value, index int) string {
 			continue
 		}
 		if text, ok := t.chosen(name, f); ok {
-			return text
+			return strings.TrimPrefix(text, "id of ")
 		}
 		return t.names.short(fmt.Sprint(f.Interface()))
 	}
