@@ -317,6 +317,20 @@ func TestFailureOfEtcd(t *testing.T) {
 	}
 }
 
+func TestWALDir(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.WALDir = t.TempDir() + "/wal"
+	m := started(t, cfg)
+	created(t, m, "t", 1)
+	m.stop()
+	if segments, err := os.ReadDir(cfg.WALDir); err != nil || len(segments) == 0 {
+		t.Errorf("%d files: %v", len(segments), err)
+	}
+	if m = started(t, cfg); m.Snapshot().Topic("t") == nil {
+		t.Error("the topic is gone")
+	}
+}
+
 func TestListenBeforeRun(t *testing.T) {
 	m := New(testConfig(t.TempDir()))
 	if m.EtcdAddr() != "" {

@@ -182,8 +182,7 @@ func (m *Meta) heal(ctx context.Context, alarms []*etcdserverpb.AlarmMember) err
 	if err != nil && !errors.Is(err, rpctypes.ErrCompacted) {
 		return fmt.Errorf("compact: %w", err)
 	}
-	// Not by the client in the process, whose Defragment panics.
-	if err := m.node.etcd.Server.Defragment(); err != nil {
+	if err := m.defragment(ctx); err != nil {
 		return fmt.Errorf("defragment: %w", err)
 	}
 	if size, most := m.DatabaseSize(); size >= most {
@@ -196,4 +195,16 @@ func (m *Meta) heal(ctx context.Context, alarms []*etcdserverpb.AlarmMember) err
 	}
 	m.log.Info("the metadata can be changed again")
 	return nil
+}
+
+// defragment asks the server itself: by the client in the process it would panic.
+func (m *Meta) defragment(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- m.node.etcd.Server.Defragment() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
