@@ -16,6 +16,7 @@ import (
 type limits struct {
 	frames  *budget // read buffers above their small size
 	decodes *budget // what kmsg may allocate for requests that it decodes
+	small   *budget // the same for small ones, so that they do not queue behind large ones
 	answers *budget // encoded fetch answers not yet written
 }
 
@@ -23,11 +24,23 @@ type limits struct {
 // grow to about 80 times its length, so it takes this many from the budget.
 const decodeFactor = 96
 
+// smallDecode is the length up to which a request counts as small.
+const smallDecode = 16 << 10
+
+// decoding is the budget of a request that kmsg decodes.
+func (l *limits) decoding(length int) *budget {
+	if length <= smallDecode {
+		return l.small
+	}
+	return l.decodes
+}
+
 func newLimits() *limits {
 	whole := machineMemory()
 	return &limits{
 		frames:  newBudget(clamp(whole/8, 256<<20, 4<<30)),
 		decodes: newBudget(clamp(whole/8, 1<<30, 4<<30)),
+		small:   newBudget(clamp(whole/16, 256<<20, 1<<30)),
 		answers: newBudget(clamp(whole/8, 256<<20, 4<<30)),
 	}
 }

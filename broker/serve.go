@@ -64,11 +64,12 @@ func (c *conn) serveTyped(ctx context.Context, r route, h wire.RequestHeader, bo
 	if len(body) > maxDecode {
 		return fmt.Errorf("%w: %s of %d bytes, above %d", errRequest, kmsg.NameForKey(h.Key), len(body), maxDecode)
 	}
-	taken, err := c.b.limits.decodes.take(ctx, int64(len(body))*decodeFactor)
+	memory := c.b.limits.decoding(len(body))
+	taken, err := memory.take(ctx, int64(len(body))*decodeFactor)
 	if err != nil {
 		return err
 	}
-	defer c.b.limits.decodes.give(taken)
+	defer memory.give(taken)
 	if err := req.ReadFrom(body); err != nil {
 		return fmt.Errorf("%w: %s version %d: %w", errRequest, kmsg.NameForKey(h.Key), h.Version, err)
 	}
