@@ -303,8 +303,8 @@ func (l *Log) flushed() bool {
 	f.end.Store(target.Offset)
 	l.acked.raise(target.Offset)
 	l.store.checkpoint.changed.Store(true)
-	if len(segments) > 1 {
-		l.store.chores.add(l) // their sidecars
+	if target.Segment != synced.Segment {
+		l.store.chores.add(l) // a sealed segment is on disk: its sidecar
 	}
 	return true
 }

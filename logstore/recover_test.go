@@ -2,11 +2,14 @@ package logstore
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"chronik/wire/batch"
 )
 
 // still opens a store whose background work does not run: nothing is flushed that nobody asks for.
@@ -183,6 +186,9 @@ func TestDamageBehindThePoint(t *testing.T) {
 	flip(t, segs[2].path, 700)
 	s, kill := still(t, dir)
 	isShort(t, taken(t, s, Options{}))
+	if cut, err := filepath.Glob(filepath.Join(l.dir, cutPrefix+"*")); err != nil || len(cut) > 0 {
+		t.Errorf("of a short log was cut: %q %v", cut, err)
+	}
 	kill()
 	for _, seg := range segs[2:] {
 		mustDo(t, removeLeft(sidecarPath(seg.path)))
@@ -200,6 +206,36 @@ func TestDamageBehindThePoint(t *testing.T) {
 		t.Errorf("flushed end %d, end %d", l.Flushed(), l.End())
 	}
 	kill()
+}
+
+// A whole entry with a right checksum is an end, too, if its offset or its epoch goes back.
+func TestOrderOfTheTail(t *testing.T) {
+	dir := t.TempDir()
+	s, kill := still(t, dir)
+	l := taken(t, s, Options{})
+	var m maker
+	all := written(t, l, &m, 2)
+	mustDo(t, l.Append(5, []Item{{Batch: m.batch(2, 200, 1)}}))
+	mustDo(t, l.save())
+	mustDo(t, s.writeCheckpoint())
+	kill()
+	path := l.active().path
+	whole, err := os.ReadFile(path)
+	mustDo(t, err)
+	for _, b := range []batch.Batch{at(m.batch(2, 200, 1), 4, 5), at(m.batch(2, 200, 1), 6, 4), at(m.batch(2, 200, 1), 6, 5)} {
+		tail := append(binary.AppendUvarint(nil, uint64(len(b))), b...)
+		mustDo(t, os.WriteFile(path, append(bytes.Clone(whole), tail...), 0o640))
+		s, kill = still(t, dir)
+		l = taken(t, s, Options{})
+		want := int64(6)
+		if b.BaseOffset() == 6 && b.LeaderEpoch() == 5 {
+			want = 8
+		}
+		if l.End() != want || len(readBack(t, l, 1<<20)) != len(all)+int(want/2)-2 {
+			t.Errorf("with a tail at offset %d of epoch %d the log ends at %d", b.BaseOffset(), b.LeaderEpoch(), l.End())
+		}
+		kill()
+	}
 }
 
 // A crash may undo the renaming of `next`: its bytes were never flushed.
