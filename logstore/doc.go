@@ -77,9 +77,10 @@
 // since they were whole and are on disk; what lies behind it was never flushed. An entry of
 // garbage that passes all this is a CRC-32C collision.
 //
-// Roll makes a new segment and appends to it at once. The flushed end enters it only after the old
-// segment's fdatasync and the fsync of the directory, in this order. Before that a crash may undo
-// the new name: its entries were not yet flushed, whatever was written.
+// Roll gives `next` its name (or makes a file) and appends to it at once. The flushed end enters it
+// only after the old segment's fdatasync and the fsync of the directory, in this order. Before that a
+// crash may undo the new name: its entries were not yet flushed, whatever was written. `next` is not
+// used again after a start, so its bytes are never taken for entries.
 //
 // Sidecars, epochs and producers describe flushed bytes only, are replaced by rename, and are
 // rebuilt from the entries when they are missing or damaged. A crash between two of them leaves
@@ -88,10 +89,17 @@
 // Truncation lowers the recovery point durably, closes our handles, and has the stock library
 // cut (it writes the shortened last segment beside, renames it to .END, removes the rest). A crash
 // inside leaves .TEMP, .END or .START files, which the next open finishes before anything else.
+// Sidecars of what will be cut go before it, so a sidecar always speaks of bytes that were on disk:
+// recovery takes it for a witness, as it does the producers' file.
 //
 // Retention moves the log start durably, then unlinks from the front. A crash between leaves
 // segments that lie wholly below the log start; they go at the next pass.
 //
-// A sealed segment that is missing or damaged below the recovery point is not an end: the log is
-// short, and that is for replication to judge. It is never cut there and served.
+// A segment that is missing or damaged below the recovery point, or where a witness says that it was
+// on disk, is not an end: the log is short, and that is for replication to judge. It is never cut
+// there and served, and keeps its recovery point in the checkpoint, so that the next start judges
+// the same.
+//
+// A log that is poisoned is cut to its flushed end before all else, whatever the page cache shows
+// behind it, and takes appends of a newer leader epoch only: what was cut may have been seen.
 package logstore

@@ -110,3 +110,40 @@ func TestFailedTruncation(t *testing.T) {
 	holds(t, l, all[:7])
 	stop(true)
 }
+
+// A reader that holds the list of before does not open what bears the same name afterwards.
+func TestTruncatedSegmentsAreGone(t *testing.T) {
+	s, stop := running(t, t.TempDir())
+	l := taken(t, s, Options{})
+	var m maker
+	all := written(t, l, &m, 4)
+	reached(t, l.AckedMark(), 8)
+	old := l.active()
+	mustDo(t, l.TruncateTo(4))
+	if _, err := old.acquire(); !errors.Is(err, errGone) {
+		t.Errorf("the segment of before: %v", err)
+	}
+	holds(t, l, all[:2])
+	stop(true)
+}
+
+// Nothing goes that the recovery point still names.
+func TestDropFrontKeepsThePoint(t *testing.T) {
+	s, kill := still(t, t.TempDir())
+	l := taken(t, s, Options{SegmentBytes: 2000})
+	var m maker
+	written(t, l, &m, 20)
+	l.doFlush()
+	mustDo(t, l.chore())
+	mustDo(t, l.AdvanceStart(30))
+	mustDo(t, l.dropFront())
+	if (*l.segs.Load())[0].base != 0 {
+		t.Fatal("segments are dropped that a start would look for")
+	}
+	mustDo(t, l.save())
+	mustDo(t, l.dropFront())
+	if base := (*l.segs.Load())[0].base; base == 0 || base > 30 {
+		t.Errorf("the first segment begins at %d, the log at 30", base)
+	}
+	kill()
+}
