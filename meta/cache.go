@@ -244,7 +244,7 @@ func (c *cache) follow(ctx context.Context, from source) error {
 // checkSilence tells a watch that lost something from one of which etcd has nothing
 // to tell: it is silent until the first revision after its start.
 func (c *cache) checkSilence(ctx context.Context, from source) error {
-	ctx, cancel := context.WithTimeout(ctx, from.silence)
+	ctx, cancel := context.WithTimeout(ctx, attemptDeadline)
 	defer cancel()
 	resp, err := from.client.Get(ctx, clusterKey, clientv3.WithCountOnly())
 	if err != nil {
