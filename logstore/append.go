@@ -75,7 +75,7 @@ func (l *Log) Append(epoch int32, items []Item) error {
 func (l *Log) published() {
 	l.written.notify()
 	o := l.options.Load()
-	if o.FlushMessages != 1 {
+	if o.FlushMessages != 1 || planted("ack-before-flush") {
 		l.acked.notify()
 		if l.written.Load()-l.flush.end.Load() < o.FlushMessages && !l.flush.hasRolled.Swap(false) {
 			l.store.flusher.flushWithin(l, o.FlushMs)
@@ -95,7 +95,7 @@ func (l *Log) append(st *staged, epoch int32, items []Item) error {
 	if l.store.disk.full.Load() {
 		return ErrDiskFull
 	}
-	if last := l.LastEpoch(); epoch < last {
+	if last := max(l.LastEpoch(), l.w.epoch); epoch < last {
 		return fmt.Errorf("%w: %d, last is %d", ErrFencedEpoch, epoch, last)
 	}
 	if epoch <= l.w.fenced {
@@ -112,12 +112,12 @@ func (l *Log) append(st *staged, epoch int32, items []Item) error {
 			continue
 		}
 		item.Batch.SetLeaderEpoch(epoch)
-		if size := entrySize(item.Batch); l.mustRoll(st.bytes+size, now) || len(st.iov) >= maxIOV-1 {
+		if size := entrySize(item.Batch); l.mustRoll(st.bytes, size, now) || len(st.iov) >= maxIOV-1 {
 			if err := l.write(st, items[first:i]); err != nil {
 				return err
 			}
 			first = i
-			if l.mustRoll(size, now) {
+			if l.mustRoll(0, size, now) {
 				if err := l.roll(item.BaseOffset); err != nil {
 					return l.poison("roll", err)
 				}
@@ -129,7 +129,7 @@ func (l *Log) append(st *staged, epoch int32, items []Item) error {
 	if err := l.write(st, items[first:]); err != nil {
 		return err
 	}
-	if l.options.Load().FlushMessages != 1 {
+	if l.options.Load().FlushMessages != 1 || planted("ack-before-flush") {
 		l.acked.raise(end)
 	}
 	return nil
@@ -159,18 +159,19 @@ func producerBatchOf(b batch.Batch) producerBatch {
 	}
 }
 
-// mustRoll says whether so many more bytes belong into a new segment.
-func (l *Log) mustRoll(bytes, now int64) bool {
+// mustRoll says whether so many more bytes behind those that are staged belong into
+// a new segment.
+func (l *Log) mustRoll(staged, bytes, now int64) bool {
 	s := l.active()
 	if s == nil {
 		return true
 	}
-	size := s.size.Load()
+	size := s.size.Load() + staged
 	if size == 0 {
 		return false
 	}
 	o := l.options.Load()
-	return size+bytes > o.SegmentBytes || now-l.segmentOpened(s).UnixMilli() >= o.SegmentMs
+	return size+bytes > o.SegmentBytes || now-l.segmentOpened(s).UnixMilli() >= o.rollMs()
 }
 
 // write writes what is staged behind the end of the active segment and publishes it to readers.
@@ -196,7 +197,7 @@ func (l *Log) write(st *staged, items []Item) error {
 		}
 		b := items[i].Batch
 		l.assign(b.LeaderEpoch(), b.BaseOffset())
-		n := noted{b.BaseOffset(), b.LastOffset(), pos, entrySize(b), b.MaxTimestamp(), b.CRC()}
+		n := notedAt(b, pos, entrySize(b))
 		x.note(n, o.IndexIntervalBytes)
 		pos += n.size
 		l.w.entry++

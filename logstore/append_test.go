@@ -37,3 +37,22 @@ func TestConcurrentAppends(t *testing.T) {
 	}
 	stop(true)
 }
+
+// Segments are no larger than they may be, however much comes with the first append.
+func TestFirstAppendRolls(t *testing.T) {
+	s, stop := running(t, t.TempDir())
+	l := taken(t, s, Options{SegmentBytes: 5000})
+	var m maker
+	items := make([]Item, 50)
+	for i := range items {
+		items[i].Batch = m.batch(1, 1000, 1)
+	}
+	mustDo(t, l.Append(0, items))
+	for _, s := range *l.segs.Load() {
+		if size := s.size.Load(); size > 5000 {
+			t.Errorf("segment %d has %d bytes", s.name, size)
+		}
+	}
+	reached(t, l.AckedMark(), 50)
+	stop(true)
+}

@@ -9,7 +9,18 @@ import (
 )
 
 // maker makes record batches with contents that no two share.
-type maker struct{ made int }
+type maker struct {
+	made int
+	keys int // of the records, one after the other; 0: none
+}
+
+// key is the key of the record that was made last.
+func (m *maker) key() []byte {
+	if m.keys == 0 {
+		return nil
+	}
+	return fmt.Appendf(nil, "key %d", m.made%m.keys)
+}
 
 // batch makes an uncompressed batch of n records of about size bytes each, with timestamps from ts on.
 func (m *maker) batch(n, size int, ts int64) batch.Batch {
@@ -22,7 +33,7 @@ func (m *maker) of(codec batch.Codec, n, size int, ts int64) batch.Batch {
 		m.made++
 		value := fmt.Appendf(nil, "value %d ", m.made)
 		value = append(value, bytes.Repeat([]byte{byte(m.made)}, max(0, size-len(value)))...)
-		b.Add(ts+int64(i), nil, value)
+		b.Add(ts+int64(i), m.key(), value)
 	}
 	return build(b)
 }
@@ -33,7 +44,7 @@ func (m *maker) produced(n int, id int64, epoch int16, seq int32) batch.Batch {
 	b.SetProducer(id, epoch, seq)
 	for range n {
 		m.made++
-		b.Add(1, nil, fmt.Appendf(nil, "value %d", m.made))
+		b.Add(1, m.key(), fmt.Appendf(nil, "value %d", m.made))
 	}
 	return build(b)
 }

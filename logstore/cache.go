@@ -3,6 +3,7 @@ package logstore
 import (
 	"container/list"
 	"errors"
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -22,11 +23,12 @@ const sidecarRoom = 32 << 20
 
 // segmentFile is the open file of a segment: mu is held for reading while it is used.
 type segmentFile struct {
-	mu   sync.RWMutex
-	f    *os.File      // nil while closed; guarded by mu
-	gone bool          // the segment left the log: not to be opened again; guarded by mu
-	used atomic.Int64  // unix nanoseconds of the last use
-	at   *list.Element // in the cache's list; guarded by the cache
+	mu     sync.RWMutex
+	f      *os.File               // nil while closed; guarded by mu
+	gone   bool                   // the segment left the log: not to be opened again; guarded by mu
+	used   atomic.Int64           // unix nanoseconds of the last use
+	at     *list.Element          // in the cache's list; guarded by the cache
+	staged atomic.Pointer[string] // where the file is until a compaction gives it its name
 }
 
 // errGone says that a segment was replaced: the log's present list leads on.
@@ -60,7 +62,7 @@ func (s *segment) open() error {
 	if s.file.f != nil {
 		return nil
 	}
-	f, err := os.OpenFile(s.path, os.O_RDWR, 0)
+	f, err := s.openFile()
 	if err != nil {
 		return err
 	}
@@ -68,6 +70,23 @@ func (s *segment) open() error {
 	s.file.used.Store(time.Now().UnixNano())
 	s.caches.files.add(s)
 	return nil
+}
+
+// openFile opens the file wherever it lies.
+func (s *segment) openFile() (*os.File, error) {
+	if staged := s.file.staged.Load(); staged != nil {
+		f, err := os.OpenFile(*staged, os.O_RDWR, 0)
+		if err == nil && s.file.staged.Load() == staged {
+			return f, nil
+		}
+		if err == nil { // may be of the next compaction
+			err = f.Close()
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return os.OpenFile(s.path, os.O_RDWR, 0)
 }
 
 // fileCache bounds the segments that are open.
@@ -133,8 +152,8 @@ func (c *fileCache) evict(s *segment) {
 	c.mu.Unlock()
 }
 
-// close closes a file under its lock. It was only read or has been flushed, or its log is poisoned,
-// so an error has nothing to tell.
+// close closes a file under its lock. An error of closing has nothing to tell: what was written is
+// not called flushed before a sync of the file, opened anew, has gone well.
 func (c *fileCache) close(s *segment) {
 	if s.file.f == nil {
 		return

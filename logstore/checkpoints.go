@@ -17,6 +17,7 @@ type checkpointer struct {
 	changed   atomic.Bool
 	recovered atomic.Bool  // the logs are open: before, the file on disk is the truth
 	aside     atomic.Int64 // directories of logs that are set aside
+	starts    atomic.Int64 // how often the start of a log has moved
 
 	mu     sync.Mutex
 	at     map[ID]savedPoint      // guarded by mu
@@ -149,7 +150,7 @@ func (s *Store) writePoints(logs []*Log) error {
 	entries := make([]checkpointEntry, 0, len(logs)+len(c.strays))
 	for _, l := range logs {
 		entries = append(entries, checkpointEntry{
-			ID: l.id, Recovery: c.at[l.id].position, Start: l.start.Load(), HighWatermark: l.acked.Load(),
+			ID: l.id, Recovery: c.at[l.id].position, Start: l.start.Load(), HighWatermark: max(l.hw.Load(), l.hint.Load()),
 		})
 	}
 	for _, e := range c.strays {
@@ -165,7 +166,13 @@ func (s *Store) writePoints(logs []*Log) error {
 	slices.SortFunc(entries, func(a, b checkpointEntry) int {
 		return cmp.Or(slices.Compare(a.ID.Topic[:], b.ID.Topic[:]), cmp.Compare(a.ID.Partition, b.ID.Partition))
 	})
-	return writeCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), entries)
+	if err := writeCheckpoint(filepath.Join(s.cfg.Dir, checkpointName), entries); err != nil {
+		return err
+	}
+	for _, l := range logs {
+		l.named.Store(true)
+	}
+	return nil
 }
 
 // save makes the present end of the log its recovery point: it takes index and producers as of now,

@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -67,9 +68,7 @@ func (s *Store) doChores(ctx context.Context) error {
 				s.checkpoint.failed(l)
 			}
 		}
-		for _, dir := range trash {
-			s.remove(dir)
-		}
+		s.empty(trash)
 	}
 }
 
@@ -102,13 +101,19 @@ func (l *Log) writeSidecars() error {
 	return nil
 }
 
-// remove removes the directory of a deleted log. What fails is left to the next start.
-func (s *Store) remove(dir string) {
-	err := syncDir(filepath.Dir(dir)) // its new name: else a power cut brings it back under the old one
-	if err == nil {
-		err = os.RemoveAll(dir)
+// empty removes the directories of deleted logs, once the checkpoint does not name them any more and
+// no power cut brings them back under their old names. What fails is left to the next start.
+func (s *Store) empty(trash []string) {
+	if len(trash) == 0 {
+		return
+	}
+	err := errors.Join(s.writeCheckpoint(), syncDir(filepath.Join(s.cfg.Dir, logsName)))
+	for _, dir := range trash {
+		if err == nil {
+			err = os.RemoveAll(dir)
+		}
 	}
 	if err != nil {
-		s.log.Warn("a deleted log is not removed; the next start tries again", "dir", dir, "err", err)
+		s.log.Warn("deleted logs are not all removed; the next start tries again", "err", err)
 	}
 }

@@ -1,4 +1,4 @@
-// Package logstore keeps partition logs on disk: append, read, flush, recover, truncate, retain.
+// Package logstore keeps partition logs on disk: append, read, flush, recover, truncate, retain, compact.
 //
 // # What it is
 //
@@ -10,8 +10,9 @@
 // its lock, and its Read is not safe for several readers). We write the last segment and read
 // segments in place; the library truncates logs, and checks and dumps them in tools and tests.
 //
-// It does not know topics by name, settings, leaders, high watermarks (one number in the
-// checkpoint is a hint that it only stores) or the network. Numbers arrive in [Options].
+// It does not know topics by name, settings, leaders or the network. Numbers arrive in [Options]. Of
+// replication it is told which epoch a log is in (Fence, AppendReplica) and the high watermark: what
+// lies above it is not dropped by retention, and the checkpoint keeps it as a hint.
 //
 // # On disk
 //
@@ -21,10 +22,14 @@
 //	<data>/logs/<topic id>-<partition>/       a log; made by its first append
 //	    00000000000000000001                  segment, named by the index of its first entry
 //	    00000000000000004711                  the last segment: the only one that is written
+//	    next                                  the segment to come, made ahead, empty
 //	    index/00000000000000000001            sidecar of a segment
 //	    epochs                                leader epoch → start offset
 //	    producers                             idempotent producers at the recovery point
+//	    compacted                             offset up to which the log is compacted
+//	    compact/                              new segments of a compaction that is under way, and its journal
 //	    cut-<time>/                           what recovery cut off, kept for people, bounded
+//	    damaged                               what a read found to be damaged, for the next life
 //
 // A segment is entries, nothing else:
 //
@@ -49,8 +54,10 @@
 //   - The recovery point names bytes that are on disk and still there. A cut below it moves it
 //     down, durably, before it cuts.
 //   - Offsets of entries grow without overlap; leader epochs never fall; entries of one segment
-//     have consecutive indexes and the next segment's name follows them.
-//   - One writer: appends, rolls, truncation and retention of a log hold its lock. Readers hold
+//     have consecutive indexes and the next segment's name follows them. Compaction leaves gaps
+//     between offsets, and batches without records: the log's first batch begins at or below the log
+//     start, and for each offset below the end there is a batch that holds it or follows it.
+//   - One writer: appends, rolls, truncation, retention and the swap of a compaction hold its lock. Readers hold
 //     none: they work on an immutable list of segments, and a segment that leaves the list stays
 //     readable until its last reader lets go.
 //   - After any error of write, fsync, create or rename the log is poisoned: it answers
@@ -94,6 +101,25 @@
 //
 // Retention moves the log start durably, then unlinks from the front. A crash between leaves
 // segments that lie wholly below the log start; they go at the next pass.
+//
+// Compaction (KIP-58, KIP-354, KIP-534) notes the last offset of each key of what was not compacted
+// before, and writes the log anew from its first segment on, beside it, without what is superseded:
+//
+//   - A batch that keeps all its records is copied; one that loses some is encoded again in its codec,
+//     with the same first and last offset, producer and sequence; one that loses all leaves nothing,
+//     or its header: the last that is rewritten, since it says where that ends, the last of a
+//     producer, since it says its sequence, and the one that the log begins with.
+//   - The first compaction that meets a tombstone writes into its batch's header, as Kafka does,
+//     when it may go; the first one after that time drops it.
+//   - Records without a key go. Only what lies below the recovery point and is committed is touched.
+//
+// Entries become fewer, so the new segments get names that end where the first one begins that
+// stays. They are on disk, under numbers, when the journal is written; from then on the old files
+// go and the new ones get their names, at the next open if a crash comes between. Before the journal
+// the log is as it was; each step after it may be done twice. In memory the new list comes first, and
+// its segments are found wherever their files lie; an old segment is closed for good before a file
+// of its name changes, and who still holds the old list goes on with the new one. What lies below the
+// log start may be dropped, so that and the recovery point are made durable before the journal.
 //
 // A segment that is missing or damaged below the recovery point, or where a witness says that it was
 // on disk, is not an end: the log is short, and that is for replication to judge. It is never cut

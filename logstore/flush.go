@@ -236,12 +236,18 @@ func (f *flusher) watchTime(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		wait := time.Hour
-		if due := f.due.Load(); due != 0 {
-			wait = max(dueApart, min(wait, time.Duration(due-f.now().UnixMilli())*time.Millisecond))
-		}
-		timer.Reset(wait)
+		timer.Reset(f.untilDue())
 	}
+}
+
+// untilDue is how long to wait for the next flush that flush.ms asks for; an hour at most.
+func (f *flusher) untilDue() time.Duration {
+	due := f.due.Load()
+	if due == 0 {
+		return time.Hour
+	}
+	ms := min(due-f.now().UnixMilli(), time.Hour.Milliseconds())
+	return max(dueApart, time.Duration(ms)*time.Millisecond)
 }
 
 // queueDue queues what is due and returns when the next log is, 0 if none waits.

@@ -14,14 +14,15 @@ import (
 
 // Options are a log's settings, as numbers.
 type Options struct {
-	SegmentBytes         int64 // roll before a segment grows above this; 0: 64 MiB
-	SegmentMs            int64 // roll a segment of this age; 0: never
-	FlushMessages        int64 // flush after so many records; 0 or 1: before every acknowledgement
-	FlushMs              int64 // flush what is this old; 0: never
-	RetentionMs          int64 // keep records this long; 0 or less: for ever
-	RetentionBytes       int64 // keep about this many bytes; 0 or less: all
-	IndexIntervalBytes   int64 // 0: 16 KiB
-	ProducerExpirationMs int64 // forget idle producers; 0: after a day
+	SegmentBytes         int64       // roll before a segment grows above this; 0: 64 MiB
+	SegmentMs            int64       // roll a segment of this age; 0: never
+	FlushMessages        int64       // flush after so many records; 0 or 1: before every acknowledgement
+	FlushMs              int64       // flush what is this old; 0: never
+	RetentionMs          int64       // keep records this long; 0 or less: for ever
+	RetentionBytes       int64       // keep about this many bytes; 0 or less: all
+	IndexIntervalBytes   int64       // 0: 16 KiB
+	ProducerExpirationMs int64       // forget idle producers; 0: after a day
+	Compact              *Compaction // nil: not compacted
 }
 
 func (o Options) withDefaults() Options {
@@ -61,9 +62,19 @@ type Log struct {
 	written Mark // next offset
 	acked   Mark // end that acknowledgements count
 	flush   flushState
+	compact compactState
+	committed
 
 	mu sync.Mutex
 	w  writer // guarded by mu
+}
+
+// committed is what replication has told of the log.
+type committed struct {
+	hw   atomic.Int64 // high watermark, -1: not told, all that is acknowledged is committed
+	hint atomic.Int64 // the last one that an earlier life wrote down, 0 none
+
+	named atomic.Bool // the checkpoint on disk has the log
 }
 
 // view is what readers see of a log; what its pointers lead to is replaced, never changed.
@@ -71,6 +82,9 @@ type view struct {
 	segs   atomic.Pointer[[]*segment] // by offset; the last one is written; empty before the first append
 	epochs atomic.Pointer[epochs]
 	start  atomic.Int64
+
+	settled atomic.Int64 // what lies below it is checked when it is read
+	before  int64        // the end a second ago; of the store's clock alone
 }
 
 // writer is the appending side of a log.
@@ -92,6 +106,7 @@ func newLog(s *Store, id ID, o Options) *Log {
 	l.segs.Store(&[]*segment{})
 	l.epochs.Store(&epochs{})
 	l.w.entry, l.w.epoch, l.w.fenced = 1, -1, -1
+	l.hw.Store(-1)
 	return l
 }
 
@@ -183,6 +198,9 @@ func (l *Log) active() *segment {
 type health struct {
 	trouble atomic.Pointer[trouble] // nil while the log serves
 	mended  atomic.Pointer[trouble] // the last one that a reopening ended, when that was
+
+	damage      atomic.Pointer[error] // what a reader found on disk, nil nothing
+	damageNoted atomic.Bool           // it is written down
 }
 
 // trouble is why a log serves nothing.
@@ -252,6 +270,7 @@ func (l *Log) tell() {
 		t.told.Do(func() {
 			l.written.fail(t.err)
 			l.acked.fail(t.err)
+			l.store.troubled(l.id)
 		})
 	}
 }

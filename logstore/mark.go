@@ -97,10 +97,29 @@ func (m *Mark) notify() {
 	}
 }
 
+// Raise moves a mark that is not a log's own up to v; a lower v changes nothing. The caller may hold
+// locks, and calls Notify when it holds none.
+func (m *Mark) Raise(v int64) { m.raise(v) }
+
+// Notify wakes who waits for what the mark has reached.
+func (m *Mark) Notify() { m.notify() }
+
+// Fail wakes every waiter of a mark that is not a log's own with err, and whoever will wait.
+func (m *Mark) Fail(err error) { m.fail(err) }
+
+// Dismiss wakes every waiter with err. Who waits later is not concerned.
+func (m *Mark) Dismiss(err error) { m.lose(err, false) }
+
 // fail wakes every waiter with err, now and at each later Wait, until reset.
-func (m *Mark) fail(err error) {
+func (m *Mark) fail(err error) { m.lose(err, true) }
+
+// lose wakes who waits for what is there, and with err who waits for more; lasting concerns who
+// comes later, too.
+func (m *Mark) lose(err error, lasting bool) {
 	m.mu.Lock()
-	m.err = err
+	if lasting {
+		m.err = err
+	}
 	due := m.takeDue(m.v.Load())
 	lost := m.first
 	for w := lost; w != nil; w = w.next {

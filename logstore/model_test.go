@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -27,9 +28,11 @@ type model struct {
 	kill func()
 	l    *Log
 
-	all   []batch.Batch
-	start int64
-	steps []string
+	all     []batch.Batch
+	sent    []batch.Batch // compacted away or not
+	start   int64
+	cleaned int64 // compacted up to here
+	steps   []string
 }
 
 func (m *model) fail(format string, args ...any) {
@@ -64,7 +67,7 @@ func (m *model) open() {
 
 // next is the sequence that a producer goes on with.
 func (m *model) next(id int64) (seq int32) {
-	for _, b := range m.all {
+	for _, b := range m.sent {
 		if b.ProducerID() == id {
 			seq = b.LastSequence() + 1
 		}
@@ -97,15 +100,17 @@ func (m *model) append() {
 			m.fail("item %d at %d: %v, the end is %d", i, items[i].BaseOffset, items[i].Err, m.end())
 		}
 		m.all = append(m.all, bytes.Clone(items[i].Batch))
+		m.sent = append(m.sent, m.all[len(m.all)-1])
 	}
 }
 
 // again sends the last batch of a producer once more.
 func (m *model) again() {
 	id := 1 + m.rand.Int64N(3)
-	for i := len(m.all) - 1; i >= 0; i-- {
-		if b := m.all[i]; b.ProducerID() == id {
-			if b.BaseOffset() < m.start {
+	for i := len(m.sent) - 1; i >= 0; i-- {
+		if b := m.sent[i]; b.ProducerID() == id {
+			there := slices.ContainsFunc(m.all, func(a batch.Batch) bool { return a.BaseOffset() == b.BaseOffset() })
+			if b.BaseOffset() < m.start || !there {
 				return // a truncation may have had to build producers again from what is left
 			}
 			items := []Item{{Batch: bytes.Clone(b)}}
@@ -131,7 +136,10 @@ func (m *model) boundary() int64 {
 }
 
 func (m *model) truncate() {
-	to := max(m.boundary(), m.start)
+	to := max(m.boundary(), m.start, m.cleaned)
+	if i := slices.IndexFunc(m.all, func(b batch.Batch) bool { return b.LastOffset() >= to }); i >= 0 {
+		to = max(m.start, m.all[i].BaseOffset())
+	}
 	cut := to < m.end()
 	m.do(m.l.TruncateTo(to))
 	m.keep(to)
@@ -142,6 +150,10 @@ func (m *model) truncate() {
 }
 
 func (m *model) keep(end int64) {
+	m.cleaned = min(m.cleaned, end)
+	for len(m.sent) > 0 && m.sent[len(m.sent)-1].LastOffset() >= end {
+		m.sent = m.sent[:len(m.sent)-1]
+	}
 	for len(m.all) > 0 && m.all[len(m.all)-1].LastOffset() >= end {
 		m.all = m.all[:len(m.all)-1]
 	}
@@ -164,6 +176,75 @@ func (m *model) retain() {
 	m.start = m.l.Start()
 	m.opts.RetentionBytes = 0
 	m.l.Configure(m.opts)
+}
+
+// compact compacts, and takes over what is left once it is seen to be right.
+func (m *model) compact() {
+	m.opts.Compact = &Compaction{MaxLagMs: 1 << 60, DeleteRetentionMs: 1000}
+	m.l.Configure(m.opts)
+	m.do(m.l.chore())
+	m.do(m.s.compactor.round(m.t.Context()))
+	for _, ill := range m.s.compactor.ill {
+		m.fail("compaction failed, again at %v", ill.next)
+	}
+	cleaned, err := m.l.cleanedTo()
+	m.do(err)
+	m.opts.Compact = nil
+	m.l.Configure(m.opts)
+	if m.cleaned = cleaned; m.end() == m.start {
+		return
+	}
+	left := map[int64]batch.Batch{}
+	for _, b := range readBack(m.t, m.l, 5000) {
+		left[b.BaseOffset()] = bytes.Clone(b)
+	}
+	latest := map[string]int64{}
+	var all []batch.Batch
+	for _, b := range slices.Backward(m.all) {
+		if b.LastOffset() >= m.start {
+			b = m.compactedAs(b, left[b.BaseOffset()], latest)
+		}
+		if b != nil {
+			all = append(all, b)
+		}
+	}
+	slices.Reverse(all)
+	m.all = all
+}
+
+// compactedAs holds what is left of a batch against it. latest is of the batches behind it.
+func (m *model) compactedAs(was, left batch.Batch, latest map[string]int64) batch.Batch {
+	there := map[int32]string{}
+	if left != nil {
+		if left.LastOffset() != was.LastOffset() || left.ProducerID() != was.ProducerID() || left.LastSequence() != was.LastSequence() {
+			m.fail("batch at %d to %d is now to %d", was.BaseOffset(), was.LastOffset(), left.LastOffset())
+		}
+		m.do(left.Records(func(_ int, r *batch.Record) error {
+			there[r.OffsetDelta] = string(r.Key) + string(r.Value)
+			return nil
+		}))
+	}
+	keys := map[string]int64{}
+	m.do(was.Records(func(_ int, r *batch.Record) error {
+		offset := was.BaseOffset() + int64(r.OffsetDelta)
+		if got, ok := there[r.OffsetDelta]; ok && got != string(r.Key)+string(r.Value) {
+			m.fail("offset %d is now %q", offset, got)
+		} else if !ok && offset >= m.cleaned {
+			m.fail("offset %d is gone, compacted up to %d", offset, m.cleaned)
+		}
+		keys[string(r.Key)] = max(keys[string(r.Key)], offset)
+		return nil
+	}))
+	for key, offset := range keys {
+		_, later := latest[key]
+		if _, ok := there[int32(offset-was.BaseOffset())]; !ok && !later && was.LastOffset() >= m.start {
+			m.fail("the last value of %q, at %d, is gone", key, offset)
+		}
+		if !later {
+			latest[key] = offset
+		}
+	}
+	return left
 }
 
 func (m *model) save() {
@@ -299,6 +380,7 @@ func TestModel(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			m := &model{t: t, rand: rand.New(rand.NewPCG(seed, 1)), dir: t.TempDir(), opts: Options{SegmentBytes: 3000, IndexIntervalBytes: 700}}
+			m.maker.keys = 100
 			if seed%2 == 1 {
 				m.opts.FlushMessages = 1 << 60
 			}
@@ -316,6 +398,7 @@ func TestModel(t *testing.T) {
 				{"truncate", 2, m.truncate},
 				{"advance", 1, m.advance},
 				{"retain", 1, m.retain},
+				{"compact", 2, m.compact},
 				{"poison", 1, m.poison},
 				{"clean", 1, m.clean},
 				{"crash", 3, m.crash},

@@ -75,7 +75,11 @@ func (l *Log) read(dst []byte, segs []*segment, from, until int64, limit int) ([
 		if s.last.Load() < from {
 			continue
 		}
-		got, err := s.read(dst, from, until, limit)
+		w := wanted{from, until, limit}
+		got, err := l.readSound(s, dst, w)
+		if isDamage(err) && from >= l.start.Load() {
+			got, err = l.reread(s, dst, w)
+		}
 		if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errGone)) && from < l.start.Load() {
 			return dst, fmt.Errorf("%w: %d was dropped meanwhile", ErrOutOfRange, from)
 		}
@@ -105,20 +109,21 @@ func (s *segment) read(dst []byte, from, until int64, limit int) ([]byte, error)
 	if err != nil || first.size == 0 {
 		return dst, err
 	}
-	want := max(first.size, min(int64(limit), size-first.start()))
+	prefixes := (int64(limit)/first.size + 1) * first.prefix // of as many such batches as fit
+	want := max(first.size, min(int64(limit)+prefixes, size-first.start()))
 	start := len(dst)
 	dst = slices.Grow(dst, int(want))
 	data := dst[start : start+int(want)]
 	if _, err := f.ReadAt(data, first.start()); err != nil {
 		return dst[:start], err
 	}
-	return dst[:start+squeeze(data, int(first.size), until)], nil
+	return dst[:start+squeeze(data, int(first.size), limit, until)], nil
 }
 
 // squeeze moves the batches in data together over the prefixes between them and returns how many
-// bytes they are. data begins with a whole batch of the given size; a part of one at the end, and
-// what ends above until, is left out.
-func squeeze(data []byte, first int, until int64) int {
+// bytes they are. data begins with a whole batch of the given size; a part of one at the end, what
+// is more than limit bytes, and what ends above until, is left out.
+func squeeze(data []byte, first, limit int, until int64) int {
 	to, at := first, first
 	for at < len(data) {
 		n, w, err := entryAt(data[at:], int64(len(data)-at))
@@ -126,7 +131,7 @@ func squeeze(data []byte, first int, until int64) int {
 			break
 		}
 		b := data[at+int(w) : at+int(w+n)]
-		if batch.Batch(b).LastOffset() >= until {
+		if to+len(b) > limit || batch.Batch(b).LastOffset() >= until {
 			break
 		}
 		to += copy(data[to:], b)

@@ -67,10 +67,10 @@ func (r *recovery) read(s *segment, to int64, follow func(batch.Batch)) (end int
 		if bad != nil || err != nil {
 			return pos, bad, err
 		}
-		if x.fixed.Entries == 0 && s.name == r.names[0] {
-			s.base = b.BaseOffset()
+		if x.fixed.Entries == 0 {
+			s.base = b.BaseOffset() // behind the end of the segment before, where compaction left a gap
 		}
-		x.note(noted{b.BaseOffset(), b.LastOffset(), pos, prefix + int64(len(b)), b.MaxTimestamp(), b.CRC()}, interval)
+		x.note(notedAt(b, pos, prefix+int64(len(b))), interval)
 		s.publish(&x.fixed)
 		pos = x.fixed.Size
 		r.entry++

@@ -21,7 +21,7 @@ func (s *Store) retain(context.Context) error {
 		if l.Err() != nil {
 			continue
 		}
-		l.rollExpired(now)
+		l.rollIf(func(s *segment) bool { return l.old(s, now) }) // so that it can go, too
 		if l.advanceExpired(now) {
 			moved = append(moved, l)
 		}
@@ -48,20 +48,20 @@ func (s *Store) retain(context.Context) error {
 	return errors.Join(errs...)
 }
 
-// rollExpired seals an active segment of which nothing need be kept, so that it can go too.
-func (l *Log) rollExpired(now time.Time) {
+// rollIf seals an active segment that is on disk and that due says is to make room for the next.
+func (l *Log) rollIf(due func(*segment) bool) {
 	l.mu.Lock()
-	err := l.rollIfExpired(now)
+	err := l.rollDue(due)
 	l.mu.Unlock()
 	if err != nil {
 		l.tell() // logged where it happened
 	}
 }
 
-func (l *Log) rollIfExpired(now time.Time) error {
+func (l *Log) rollDue(due func(*segment) bool) error {
 	defer l.guard()
 	s := l.active()
-	if s == nil || l.Err() != nil || s.size.Load() == 0 || !l.old(s, now) || l.flush.at().Offset != l.written.Load() {
+	if s == nil || l.Err() != nil || s.size.Load() == 0 || l.flush.at().Offset != l.written.Load() || !due(s) {
 		return nil
 	}
 	if err := l.roll(l.written.Load()); err != nil {
@@ -83,17 +83,26 @@ func (l *Log) advanceExpired(now time.Time) bool {
 	if n == 0 {
 		return false
 	}
-	l.start.Store(max(l.start.Load(), segs[n].base))
+	l.moveStart(segs[n].base)
 	return true
 }
 
+// moveStart moves the log start up; the caller holds mu.
+func (l *Log) moveStart(offset int64) {
+	l.start.Store(max(l.start.Load(), offset))
+	l.store.checkpoint.starts.Add(1)
+}
+
+// StartsMoved counts the moves of log starts, after each.
+func (s *Store) StartsMoved() int64 { return s.checkpoint.starts.Load() }
+
 // expired counts the segments at the front that need not be kept; never the active one, nor one
-// without a sidecar, for that may not be on disk.
+// without a sidecar, for that may not be on disk, nor one that is not committed.
 func (l *Log) expired(segs []*segment, now time.Time) (n int) {
 	o := l.options.Load()
-	size := l.Size()
+	size, hw := l.Size(), l.hw.Load()
 	for _, s := range segs[:max(0, len(segs)-1)] {
-		if s.index.Load() != nil {
+		if s.index.Load() != nil || hw >= 0 && s.last.Load() >= hw {
 			break
 		}
 		size -= s.size.Load()
@@ -186,7 +195,7 @@ func (l *Log) AdvanceStart(offset int64) error {
 		l.mu.Unlock()
 		return fmt.Errorf("%w: %d is not in %d to %d", ErrOutOfRange, offset, l.start.Load(), l.acked.Load())
 	}
-	l.start.Store(max(l.start.Load(), offset))
+	l.moveStart(offset)
 	l.mu.Unlock()
 	return l.store.writeCheckpoint()
 }

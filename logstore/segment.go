@@ -3,10 +3,14 @@ package logstore
 import (
 	"cmp"
 	"container/list"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 	"sync/atomic"
+
+	"chronik/wire/batch"
 )
 
 // segment is one file of a log. What stands in it is described by index while it is written or
@@ -35,10 +39,10 @@ func newSegment(l *Log, name uint64, base int64) *segment {
 	return s
 }
 
-// publish lets readers see what fixed describes.
+// publish lets readers see what fixed describes: who sees a time sees the offset that it belongs to.
 func (s *segment) publish(fixed *sidecar) {
-	s.maxTS.Store(fixed.MaxTimestamp)
 	s.last.Store(fixed.LastOffset)
+	s.maxTS.Store(fixed.MaxTimestamp)
 	s.size.Store(fixed.Size)
 }
 
@@ -153,6 +157,11 @@ type noted struct {
 	crc        uint32
 }
 
+// notedAt is a batch whose entry of size bytes is at pos.
+func notedAt(b batch.Batch, pos, size int64) noted {
+	return noted{b.BaseOffset(), b.LastOffset(), pos, size, newestOf(b), b.CRC()}
+}
+
 // sidecar describes the segment as it is now, for the writer.
 func (x *liveIndex) sidecar() *sidecar {
 	c := x.fixed
@@ -177,12 +186,23 @@ func (s *segment) sidecar() (*sidecar, error) {
 	if c := s.loaded.Load(); c != nil {
 		return c, nil
 	}
-	c, err := readSidecar(sidecarPath(s.path))
+	c, err := s.readSidecar()
 	if err != nil {
 		return nil, fmt.Errorf("index of %s: %w", s.path, err)
 	}
 	s.caches.sidecars.add(s, c)
 	return c, nil
+}
+
+// readSidecar reads the sidecar wherever it lies.
+func (s *segment) readSidecar() (*sidecar, error) {
+	if staged := s.file.staged.Load(); staged != nil {
+		c, err := readSidecar(stagedSidecar(*staged))
+		if err == nil && s.file.staged.Load() == staged || err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+	}
+	return readSidecar(sidecarPath(s.path))
 }
 
 func sidecarPath(segment string) string {

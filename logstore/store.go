@@ -27,7 +27,9 @@ type Config struct {
 	CheckpointInterval time.Duration // default 5 s
 	RetentionInterval  time.Duration // default 5 min
 	MinFree            int64         // free bytes below which the disk counts as nearly full; 0: by its size
-	OnReopen           func(ID)      // a poisoned log is back; what lay above its flushed end is cut
+	Compaction         CompactionConfig
+	OnReopen           func(ID) // a poisoned log is back; what lay above its flushed end is cut
+	OnTrouble          func(ID) // a log has stopped, or damage was found in it; must not block
 }
 
 // Store is the partition logs of one data directory. State: mu guards the index of logs; a Log
@@ -41,6 +43,7 @@ type Store struct {
 	caches     caches
 	disk       diskWatch
 	checkpoint checkpointer
+	compactor  *compactor
 	clean      map[ID]cleanEntry // what the last clean stop said, until Recover
 
 	mu    sync.RWMutex
@@ -94,6 +97,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, log: cfg.Logger, lock: lock, logs: map[ID]*Log{}}
 	s.flusher = newFlusher(s)
+	s.compactor = newCompactor(s)
 	s.checkpoint.at, s.checkpoint.strays = map[ID]savedPoint{}, map[ID]checkpointEntry{}
 	s.chores.wake = make(chan struct{}, 1)
 	s.caches.files.max = cfg.MaxOpenFiles
@@ -156,14 +160,13 @@ func (s *Store) SetClusterID(id string) error {
 		return nil
 	case "":
 		s.props.ClusterID = id
-		s.props.NewDirectory = false // one replica: nothing can be short before the first record
 		return s.props.write(s.cfg.Dir)
 	}
 	return fmt.Errorf("%w: %s, not %s", ErrClusterID, s.props.ClusterID, id)
 }
 
-// Run does the background work until ctx ends: flushes, checkpoints, retention, closing of idle
-// files, reopening of poisoned logs.
+// Run does the background work until ctx ends: flushes, checkpoints, retention, compaction, closing
+// of idle files, reopening of poisoned logs.
 func (s *Store) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.flusher.run(ctx) })
@@ -171,6 +174,7 @@ func (s *Store) Run(ctx context.Context) error {
 	g.Go(func() error { return s.every(ctx, s.cfg.CheckpointInterval, s.checkpointRound) })
 	g.Go(func() error { return s.every(ctx, s.cfg.RetentionInterval, s.retain) })
 	g.Go(func() error { return s.every(ctx, time.Second, s.second) })
+	g.Go(func() error { return s.compactor.run(ctx) })
 	return g.Wait()
 }
 
@@ -196,6 +200,7 @@ func (s *Store) second(context.Context) error {
 	err := s.disk.look()
 	for _, l := range s.Logs() {
 		l.tryReopen()
+		l.settle()
 	}
 	s.caches.files.closeIdle(time.Minute)
 	return err

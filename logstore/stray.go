@@ -27,7 +27,7 @@ func (s *Store) SetAside(id ID) error {
 	if err := l.save(); err != nil && l.Err() == nil {
 		return err
 	}
-	s.checkpoint.strays[id] = checkpointEntry{ID: id, Recovery: s.checkpoint.at[id].position, Start: l.Start(), HighWatermark: l.Acked()}
+	s.checkpoint.strays[id] = checkpointEntry{ID: id, Recovery: s.checkpoint.at[id].position, Start: l.Start(), HighWatermark: max(l.hw.Load(), l.hint.Load())}
 	s.mu.Lock()
 	delete(s.logs, id)
 	s.mu.Unlock()

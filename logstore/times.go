@@ -51,7 +51,7 @@ func (s *segment) timeAt(ts, from, until int64) (offset, timestamp int64, err er
 		switch {
 		case p.head.LastOffset() >= until:
 			return false
-		case p.head.LastOffset() < from || p.head.MaxTimestamp() < ts:
+		case p.head.LastOffset() < from || newestOf(p.head) < ts:
 			return true
 		}
 		if int64(cap(buf)) < p.size {
@@ -86,51 +86,61 @@ func (s *segment) walkTimes(ts int64, visit func(*os.File, place) bool) error {
 	return walk(f, pos, size, func(p place) bool { return visit(f, p) })
 }
 
-var errFound = errors.New("found")
-
 // recordAt finds the first record of a batch at or above both a time and an offset.
 func recordAt(b batch.Batch, ts, from int64) (offset, timestamp int64, err error) {
 	offset, timestamp = -1, -1
-	err = b.Records(func(_ int, r *batch.Record) error {
-		at, o := b.BaseTimestamp()+r.TimestampDelta, b.BaseOffset()+int64(r.OffsetDelta)
+	err = b.Walk(func(r batch.Seen) bool {
+		at, o := r.Timestamp, b.BaseOffset()+int64(r.Index)
 		if b.LogAppendTime() {
 			at = b.MaxTimestamp()
 		}
 		if at < ts || o < from {
-			return nil
+			return true
 		}
 		offset, timestamp = o, at
-		return errFound
+		return false
 	})
-	if errors.Is(err, errFound) {
-		err = nil
-	}
 	return offset, timestamp, err
 }
 
 // MaxTimestamp finds the record with the largest timestamp below Acked: the first one that has it.
 func (l *Log) MaxTimestamp() (offset, timestamp int64, epoch int32, err error) {
-	start, until := l.start.Load(), l.acked.Load()
-	largest := int64(-1)
-	for _, s := range *l.segs.Load() {
+	for {
+		segs := l.segs.Load()
+		largest, err := largestTime(*segs, l.start.Load(), l.acked.Load())
+		if errors.Is(err, errGone) && segs != l.segs.Load() {
+			continue // dropped, truncated or compacted meanwhile
+		}
+		if err != nil {
+			return -1, -1, -1, err
+		}
+		if largest < 0 {
+			return -1, -1, -1, l.Err()
+		}
+		offset, timestamp, epoch, err = l.OffsetForTime(largest)
+		if err == nil && offset < 0 && segs != l.segs.Load() {
+			continue // that record left meanwhile, others are there
+		}
+		return offset, timestamp, epoch, err
+	}
+}
+
+// largestTime is the largest timestamp of the records from one offset to another, -1 without any.
+func largestTime(segs []*segment, start, until int64) (largest int64, err error) {
+	largest = -1
+	for _, s := range segs {
 		if s.last.Load() < start || s.base >= until {
 			continue
 		}
 		ts := s.maxTS.Load()
 		if s.base < start || s.last.Load() >= until { // not all of it counts
-			if ts, err = s.maxTimeBetween(start, until); errors.Is(err, errGone) {
-				continue // below the log start by now, or truncated
-			}
-			if err != nil {
-				return -1, -1, -1, err
+			if ts, err = s.maxTimeBetween(start, until); err != nil {
+				return -1, err
 			}
 		}
 		largest = max(largest, ts)
 	}
-	if largest < 0 {
-		return -1, -1, -1, l.Err()
-	}
-	return l.OffsetForTime(largest)
+	return largest, nil
 }
 
 // maxTimeBetween is the largest timestamp of the batches from one offset to another, -1 without any.
@@ -157,7 +167,7 @@ func (s *segment) maxTimeBetween(from, until int64) (largest int64, err error) {
 			return false
 		}
 		if p.head.LastOffset() >= from {
-			largest = max(largest, p.head.MaxTimestamp())
+			largest = max(largest, newestOf(p.head))
 		}
 		return true
 	})

@@ -2,7 +2,9 @@ package logstore
 
 import (
 	"fmt"
+	"math"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 
@@ -121,6 +123,38 @@ func TestFlushMs(t *testing.T) {
 	}
 	if slow.Flushed() != 0 {
 		t.Errorf("a log with a flush.ms of an hour is flushed up to %d", slow.Flushed())
+	}
+	stop(true)
+}
+
+// A flush that is due in ages is not looked for all the time.
+func TestFlushDue(t *testing.T) {
+	f := flusher{now: func() time.Time { return time.UnixMilli(1000) }}
+	for due, want := range map[int64]time.Duration{0: time.Hour, 900: dueApart, 3000: 2 * time.Second, math.MaxInt64 - 1: time.Hour} {
+		if f.due.Store(due); f.untilDue() != want {
+			t.Errorf("due at %d: in %v, want %v", due, f.untilDue(), want)
+		}
+	}
+}
+
+// A time is found in a batch that grows a thousandfold without holding it whole.
+func TestOffsetForTimeInLittleMemory(t *testing.T) {
+	s, stop := running(t, t.TempDir())
+	l := taken(t, s, Options{})
+	b := batch.NewBuilder(batch.Zstd)
+	b.Add(10, nil, make([]byte, 64<<20))
+	b.Add(20, nil, nil)
+	mustDo(t, l.Append(0, []Item{{Batch: build(b)}}))
+	reached(t, l.AckedMark(), 2)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	o, at, _, err := l.OffsetForTime(15)
+	runtime.ReadMemStats(&after)
+	if o != 1 || at != 20 || err != nil {
+		t.Errorf("offset %d, timestamp %d, %v", o, at, err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 32<<20 {
+		t.Errorf("%d MiB allocated", took>>20)
 	}
 	stop(true)
 }

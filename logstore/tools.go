@@ -32,7 +32,8 @@ var errTail = errors.New("no whole entry follows")
 // Dump visits the entries of the log in dir, in order, damaged ones included. Where a segment's
 // framing is lost it visits one last Entry of that segment with Err set and no Batch, and goes on
 // with the next segment. On a running node the bytes behind the last whole entry of the last
-// segment are an append under way and are left out. It writes nothing.
+// segment are an append under way and are left out; a compaction that ends meanwhile shows as entries
+// out of order. It writes nothing.
 func Dump(dir string, visit func(Entry) error) error {
 	release, running, err := holdStopped(dir)
 	if err != nil {

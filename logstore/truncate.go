@@ -9,7 +9,7 @@ import (
 	"github.com/tidwall/wal"
 )
 
-// TruncateTo cuts the log to end at offset, a batch boundary at or above its start, durably when it
+// TruncateTo cuts off the batches that end above offset, which is at or above the log start, durably when it
 // returns. The stock library cuts; leader epochs, producers and indexes roll back with it.
 func (l *Log) TruncateTo(offset int64) error {
 	err := l.truncate(offset)
@@ -66,13 +66,19 @@ type cutting struct {
 	begin position // of its segment, which is written anew
 }
 
-// cutBelow finds where the entries end that lie wholly below offset.
+// cutBelow finds where the entries end that lie wholly below offset: in a segment that keeps some of
+// its entries, or in the first.
 func (l *Log) cutBelow(offset int64) (c cutting, err error) {
 	segs := *l.segs.Load()
-	i := max(findSegment(segs, offset), 0)
-	if i > 0 && segs[i].base == offset {
-		i--
+	for i := max(findSegment(segs, offset), 0); ; i-- {
+		c, err = cutIn(segs, i, offset)
+		if err != nil || i == 0 || c.last >= segs[i].name {
+			return c, err
+		}
 	}
+}
+
+func cutIn(segs []*segment, i int, offset int64) (c cutting, err error) {
 	s := segs[i]
 	c = cutting{s.name - 1, position{s.name, 0, s.base}, position{s.name, 0, s.base}}
 	f, err := s.acquire()
@@ -109,6 +115,9 @@ func (l *Log) lowerPoint(c cutting) (position, error) {
 		if err := removeLeft(filepath.Join(l.dir, producersName)); err != nil {
 			return point, err
 		}
+	}
+	if err := l.forgetCleaned(c.end.Offset); err != nil {
+		return point, err
 	}
 	for _, s := range *l.segs.Load() {
 		if s.name < c.begin.Segment {

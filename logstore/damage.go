@@ -1,0 +1,160 @@
+package logstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+
+	"chronik/wire/batch"
+)
+
+// ErrDamaged says that a batch on disk is not what was written. The rest of the log can be read.
+var ErrDamaged = errors.New("records are damaged on disk")
+
+// damagedName is a file in the log's directory: it says what was found to be damaged, so that the
+// next life knows.
+const damagedName = "damaged"
+
+var damagedFile = smallKind{magic: "chrkdmgd", version: 1}
+
+// wanted is what one read is to give.
+type wanted struct {
+	from, until int64
+	limit       int
+}
+
+// readSound reads from a segment and holds what it read against the checksums. What was written a
+// moment ago was checked then, and comes from memory: whoever reads the end of the log pays nothing.
+func (l *Log) readSound(s *segment, dst []byte, w wanted) ([]byte, error) {
+	got, err := s.read(dst, w.from, w.until, w.limit)
+	if err != nil {
+		return dst, err
+	}
+	end, settled := int64(0), l.settled.Load()
+	for at := len(dst); at < len(got); {
+		b, _, err := batch.First(got[at:])
+		if err == nil && b.BaseOffset() >= settled {
+			return got, nil
+		}
+		if err == nil {
+			err = checkRead(b, end)
+		}
+		switch {
+		case err != nil && at > len(dst):
+			return got[:at], nil // the next read meets it
+		case err != nil:
+			return dst, fmt.Errorf("%w: %s, offsets %d to %d: %w", errRotten, s.path, b.BaseOffset(), b.LastOffset(), err)
+		}
+		at, end = at+len(b), b.LastOffset()+1
+	}
+	return got, nil
+}
+
+// errRotten is a batch that was read and is not whole.
+var errRotten = errors.New("the batch is not what was written")
+
+func checkRead(b batch.Batch, end int64) error {
+	switch {
+	case b.Magic() != 2:
+		return batch.ErrMagic
+	case b.BaseOffset() < end:
+		return fmt.Errorf("base offset %d below the end %d of the batch before", b.BaseOffset(), end)
+	}
+	return b.CheckCRC()
+}
+
+// isDamage reports whether an error of a read may come from files that are not as they were written.
+func isDamage(err error) bool {
+	for _, e := range []error{errRotten, errTail, io.EOF, io.ErrUnexpectedEOF, fs.ErrNotExist} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// reread decides whether what a read met is damage, while nobody changes the files, and notes it.
+func (l *Log) reread(s *segment, dst []byte, w wanted) ([]byte, error) {
+	l.mu.Lock()
+	if err := l.Err(); err != nil {
+		l.mu.Unlock()
+		return dst, err
+	}
+	if !slices.Contains(*l.segs.Load(), s) {
+		l.mu.Unlock()
+		return dst, errGone
+	}
+	got, err := l.readSound(s, dst, w)
+	l.mu.Unlock()
+	if !isDamage(err) {
+		return got, err
+	}
+	return dst, l.spoil(fmt.Errorf("%w: %s at offset %d: %w", ErrDamaged, l.id, w.from, err))
+}
+
+// spoil notes that the log is damaged, and tells so once.
+func (l *Log) spoil(err error) error {
+	if l.damage.CompareAndSwap(nil, &err) {
+		l.store.log.Error("records of a log are damaged on disk; the rest of it is served", "log", l.id, "dir", l.dir, "err", err)
+		l.store.troubled(l.id)
+	}
+	return err
+}
+
+// Damage is what was found to be damaged, nil when nothing was.
+func (l *Log) Damage() error {
+	if err := l.damage.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// NoteDamage writes the damage of a log down, durably, so that the next life of this broker does not
+// take the log for a whole one.
+func (s *Store) NoteDamage(id ID) error {
+	l := s.Log(id)
+	if l == nil || l.Damage() == nil || l.damageNoted.Load() {
+		return nil
+	}
+	if err := damagedFile.write(filepath.Join(l.dir, damagedName), []byte(l.Damage().Error())); err != nil {
+		return err
+	}
+	l.damageNoted.Store(true)
+	return nil
+}
+
+// recallDamage reads what NoteDamage wrote.
+func (l *Log) recallDamage() error {
+	_, body, err := damagedFile.read(filepath.Join(l.dir, damagedName))
+	switch {
+	case errors.Is(err, errBadFile):
+		body = []byte(err.Error())
+	case err != nil:
+		return err
+	}
+	was := fmt.Errorf("%w: found earlier: %s", ErrDamaged, body)
+	l.damage.CompareAndSwap(nil, &was)
+	l.damageNoted.Store(true)
+	l.store.log.Error("records of a log are damaged on disk; the rest of it is served", "log", l.id, "dir", l.dir, "err", was)
+	return nil
+}
+
+// settle notes every second what was written before the last one: from now on it is checked when it
+// is read.
+func (l *Log) settle() {
+	l.settled.Store(l.before)
+	l.before = l.written.Load()
+}
+
+// troubled tells the store's owner that something is wrong with a log.
+func (s *Store) troubled(id ID) {
+	if s.cfg.OnTrouble != nil {
+		s.cfg.OnTrouble(id)
+	}
+}
+
+// Settled is the end of what is checked when it is read.
+func (l *Log) Settled() int64 { return min(l.settled.Load(), l.End()) }
