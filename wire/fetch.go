@@ -14,6 +14,8 @@ type FetchRequest struct {
 	Topics          []FetchTopic
 	ForgottenTopics []ForgottenTopic
 	RackID          []byte
+
+	large bool // has slices not to be kept
 }
 
 // FetchTopic is named by id from version 13 on, by name before.
@@ -31,6 +33,8 @@ type FetchPartition struct {
 	LastFetchedEpoch   int32
 	LogStartOffset     int64
 	MaxBytes           int32
+	FlushedEnd         int64 // a follower's, -1 is not told
+	PartitionEpoch     int32 // that a follower has seen, -1 is not told
 }
 
 // ForgottenTopic lists partitions that leave the session.
@@ -43,11 +47,23 @@ type ForgottenTopic struct {
 // Tags of a Fetch request.
 const (
 	replicaStateTag = 1 // 0 is the cluster id, which only voters of a quorum send
+
+	// FlushedEndTag is our own, of a partition: up to where a follower has the
+	// records on disk, 8 bytes.
+	FlushedEndTag = 10_000
+
+	// PartitionEpochTag is our own, of a partition: the partition epoch that a follower
+	// has seen. What it tells came after that.
+	PartitionEpochTag = 10_001
 )
 
 // Decode reads the body of a request. Bytes behind it are ignored, as Kafka does.
 func (q *FetchRequest) Decode(version int16, body []byte) error {
 	r := reader{p: body, flexible: version >= 12}
+	if q.large {
+		*q = FetchRequest{}
+	}
+	defer func() { q.large = r.items > keptItems }()
 	q.ReplicaID, q.ReplicaEpoch = -1, -1
 	if version <= 14 {
 		q.ReplicaID = r.i32()
@@ -57,7 +73,7 @@ func (q *FetchRequest) Decode(version int16, body []byte) error {
 	if version >= 7 {
 		q.SessionID, q.SessionEpoch = r.i32(), r.i32()
 	}
-	n := r.count(6)
+	n := r.count(3)
 	q.Topics = resize(q.Topics, n)
 	for i := range n {
 		q.Topics[i].decode(&r, version)
@@ -87,7 +103,7 @@ func (t *FetchTopic) decode(r *reader, version int16) {
 	t.Partitions = resize(t.Partitions, n)
 	for i := range n {
 		p := &t.Partitions[i]
-		*p = FetchPartition{CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, LogStartOffset: -1}
+		*p = FetchPartition{CurrentLeaderEpoch: -1, LastFetchedEpoch: -1, LogStartOffset: -1, FlushedEnd: -1, PartitionEpoch: -1}
 		p.Index = r.i32()
 		if version >= 9 {
 			p.CurrentLeaderEpoch = r.i32()
@@ -100,7 +116,14 @@ func (t *FetchTopic) decode(r *reader, version int16) {
 			p.LogStartOffset = r.i64()
 		}
 		p.MaxBytes = r.i32()
-		r.tags(nil)
+		r.tags(func(tag int, f *reader) {
+			switch tag {
+			case FlushedEndTag:
+				p.FlushedEnd = f.i64()
+			case PartitionEpochTag:
+				p.PartitionEpoch = f.i32()
+			}
+		})
 	}
 	r.tags(nil)
 }

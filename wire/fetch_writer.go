@@ -10,13 +10,25 @@ type FetchPartitionHeader struct {
 	HighWatermark    int64
 	LastStableOffset int64
 	LogStartOffset   int64
-	Committed        bool // asked for committed records: aborted transactions are none, not null
-	SizeHint         int  // bytes of records that are expected
+	Committed        bool  // aborted transactions are none, not null
+	PreferredReplica int32 // -1 is none
+	Diverging        EpochEnd
+	CurrentLeader    *LeaderAndEpoch // nil is not told; told from version 12 on
+	SizeHint         int             // bytes of records that are expected
 }
+
+// EpochEnd is where the records of a leader epoch end; 0, 0 is not told.
+type EpochEnd struct {
+	Epoch  int32
+	Offset int64
+}
+
+// divergingTag is the tag of where the client's log differs from the leader's (KIP-595).
+const divergingTag = 0
 
 // NewFetchPartitionHeader returns the defaults of the schema: nothing is known.
 func NewFetchPartitionHeader(index int32) FetchPartitionHeader {
-	return FetchPartitionHeader{Index: index, HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1}
+	return FetchPartitionHeader{Index: index, HighWatermark: -1, LastStableOffset: -1, LogStartOffset: -1, PreferredReplica: -1}
 }
 
 // FetchWriter encodes a Fetch answer around records that are read straight into
@@ -101,16 +113,40 @@ func (f *FetchWriter) Partition(h FetchPartitionHeader, read func(dst []byte) ([
 		f.w.count(-1)
 	}
 	if f.version >= 11 {
-		f.w.i32(-1) // preferred read replica
+		f.w.i32(h.PreferredReplica)
 	}
 	n, err := f.records(h.SizeHint, read)
 	if err != nil {
 		f.w.p = f.w.p[:start]
 		return 0, err
 	}
-	f.w.noTags()
+	f.tags(&h)
 	f.partitions++
 	return n, nil
+}
+
+// tags ends a partition.
+func (f *FetchWriter) tags(h *FetchPartitionHeader) {
+	diverging, leader := h.Diverging != (EpochEnd{}), h.CurrentLeader != nil
+	if f.version < 12 || !diverging && !leader {
+		f.w.noTags()
+		return
+	}
+	if diverging && leader {
+		f.w.uvarint(2)
+	} else {
+		f.w.uvarint(1)
+	}
+	if diverging {
+		f.w.uvarint(divergingTag)
+		f.w.uvarint(4 + 8 + 1)
+		f.w.i32(h.Diverging.Epoch)
+		f.w.i64(h.Diverging.Offset)
+		f.w.noTags()
+	}
+	if leader {
+		f.w.leaderTag(fetchLeaderTag, h.CurrentLeader)
+	}
 }
 
 // records writes the length and has read put the bytes behind it. The width of
@@ -161,10 +197,10 @@ func (f *FetchWriter) recordsLen(n int) {
 	}
 }
 
-// Finish fills in what is open and returns the whole answer.
-func (f *FetchWriter) Finish() []byte {
+// Finish fills in what is open, names where leaders are, and returns the whole answer.
+func (f *FetchWriter) Finish(nodes []Node) []byte {
 	f.endTopic()
 	f.fillCount(f.topicsAt, f.topics)
-	f.w.noTags()
+	f.w.nodes(nodes)
 	return f.w.p
 }

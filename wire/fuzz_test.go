@@ -29,6 +29,9 @@ func FuzzRequest(f *testing.F) {
 	fetch.Topics = []kmsg.FetchRequestTopic{{TopicID: [16]byte{1}, Partitions: []kmsg.FetchRequestTopicPartition{kmsg.NewFetchRequestTopicPartition()}}}
 	f.Add(format.AppendRequest(nil, fetch, 1)[4:])
 
+	peer := PeerRequest{Kind: PeerLogEnds, Partitions: make([]PeerPartition, 3)}
+	f.Add(peer.AppendFrame(nil, 1)[4:])
+
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		h, body, err := ParseRequestHeader(frame)
 		if err != nil {
@@ -44,6 +47,11 @@ func FuzzRequest(f *testing.F) {
 			var q FetchRequest
 			if err := q.Decode(h.Version, body); err == nil {
 				countsFit(t, len(q.Topics)+len(q.ForgottenTopics), len(body))
+			}
+		case PeerKey:
+			var q PeerRequest
+			if err := q.Decode(body); err == nil {
+				countsFit(t, len(q.Partitions), len(body))
 			}
 		}
 	})

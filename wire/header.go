@@ -25,9 +25,9 @@ type RequestHeader struct {
 	ClientID      []byte // lies in the frame; nil is null
 }
 
-// flexibleFrom is the first flexible version of each key, by kmsg's knowledge.
+// flexibleFrom is the first flexible version of each key: kmsg's knowledge, and our own key.
 var flexibleFrom = func() map[int16]int16 {
-	from := map[int16]int16{}
+	from := map[int16]int16{PeerKey: 0}
 	for key := range int16(kmsg.MaxKey + 1) {
 		req := kmsg.RequestForKey(key)
 		if req == nil {

@@ -7,6 +7,8 @@ type ProduceRequest struct {
 	Acks            int16
 	TimeoutMs       int32
 	Topics          []ProduceTopic
+
+	large bool // has slices not to be kept
 }
 
 // ProduceTopic is named by id from version 13 on, by name before.
@@ -25,6 +27,10 @@ type ProducePartition struct {
 // Decode reads the body of a request. Bytes behind it are ignored, as Kafka does.
 func (q *ProduceRequest) Decode(version int16, body []byte) error {
 	r := reader{p: body, flexible: version >= 9}
+	if q.large {
+		*q = ProduceRequest{}
+	}
+	defer func() { q.large = r.items > keptItems }()
 	q.TransactionalID = nil
 	if version >= 3 {
 		q.TransactionalID = r.str()
@@ -61,11 +67,6 @@ func resize[T any](s []T, n int) []T {
 	return append(s[:cap(s)], make([]T, n-cap(s))...)
 }
 
-// LeaderAndEpoch names the leader that a client should turn to (KIP-951).
-type LeaderAndEpoch struct {
-	LeaderID, LeaderEpoch int32
-}
-
 // RecordError is what was wrong with one record of a batch.
 type RecordError struct {
 	Index   int32
@@ -80,7 +81,8 @@ type ProducePartitionResponse struct {
 	LogAppendTime  int64 // ms, -1 when the producer's timestamps stand
 	LogStartOffset int64
 	RecordErrors   []RecordError
-	ErrorMessage   string // "" is null
+	ErrorMessage   string          // "" is null
+	CurrentLeader  *LeaderAndEpoch // nil is not told; told from version 10 on
 }
 
 // ProduceTopicResponse holds the outcomes for one topic.
@@ -95,10 +97,11 @@ type ProduceTopicResponse struct {
 type ProduceResponse struct {
 	Topics     []ProduceTopicResponse
 	ThrottleMs int32
+	Nodes      []Node // where the leaders are that it names
 }
 
 // Reset empties the response.
-func (s *ProduceResponse) Reset() { s.Topics, s.ThrottleMs = s.Topics[:0], 0 }
+func (s *ProduceResponse) Reset() { s.Topics, s.ThrottleMs, s.Nodes = s.Topics[:0], 0, nil }
 
 // AddTopic adds a topic without partitions. The pointer is good until the next one.
 func (s *ProduceResponse) AddTopic(name []byte, id [16]byte) *ProduceTopicResponse {
@@ -119,10 +122,10 @@ func (t *ProduceTopicResponse) AddPartition(index int32) *ProducePartitionRespon
 
 // Size is at least the length of the encoded response.
 func (s *ProduceResponse) Size() int {
-	n := 32
+	n := 32 + sizeOf(s.Nodes)
 	for i := range s.Topics {
 		t := &s.Topics[i]
-		n += 32 + len(t.Name) + 48*len(t.Partitions)
+		n += 32 + len(t.Name) + 64*len(t.Partitions)
 		for j := range t.Partitions {
 			n += len(t.Partitions[j].ErrorMessage)
 			for _, e := range t.Partitions[j].RecordErrors {
@@ -153,7 +156,7 @@ func (s *ProduceResponse) Append(dst []byte, version int16) []byte {
 	if version >= 1 {
 		w.i32(s.ThrottleMs)
 	}
-	w.noTags()
+	w.nodes(s.Nodes)
 	return w.p
 }
 
@@ -175,6 +178,11 @@ func (p *ProducePartitionResponse) append(w *writer, version int16) {
 			w.noTags()
 		}
 		w.nullable(p.ErrorMessage)
+	}
+	if version >= 10 && p.CurrentLeader != nil {
+		w.uvarint(1)
+		w.leaderTag(produceLeaderTag, p.CurrentLeader)
+		return
 	}
 	w.noTags()
 }

@@ -14,7 +14,16 @@ type reader struct {
 	p        []byte
 	flexible bool
 	bad      bool
+	items    int // elements of arrays so far
 }
+
+// maxItems bounds the elements of all arrays of a request: one of three bytes
+// takes twenty times as much memory. A request with more than keptItems leaves
+// its slices to the collector.
+const (
+	maxItems  = 1 << 17
+	keptItems = 256
+)
 
 func (r *reader) take(n int) []byte {
 	if n < 0 || n > len(r.p) {
@@ -109,10 +118,11 @@ func (r *reader) count(each int) int {
 	if n == -1 || r.bad {
 		return 0
 	}
-	if n < 0 || n > len(r.p)/each {
+	if n < 0 || n > len(r.p)/each || n > maxItems-r.items {
 		r.bad, r.p = true, nil
 		return 0
 	}
+	r.items += n
 	return n
 }
 

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"reflect"
@@ -84,6 +85,10 @@ func TestProduceResponseVersions(t *testing.T) {
 		p := tr.AddPartition(1)
 		p.ErrorCode, p.BaseOffset, p.ErrorMessage = 87, -1, "bad"
 		p.RecordErrors = append(p.RecordErrors, RecordError{3, "no key"})
+		tr.AddPartition(2).CurrentLeader = &LeaderAndEpoch{7, 3}
+		if v >= 10 {
+			s.Nodes = hintedNodes
+		}
 		encoded := s.Append(nil, v)
 		if len(encoded) > s.Size() {
 			t.Errorf("version %d: %d bytes, above Size %d", v, len(encoded), s.Size())
@@ -106,10 +111,27 @@ func TestProduceResponseVersions(t *testing.T) {
 			re.RelativeOffset, re.ErrorMessage = 3, new("no key")
 			bad.ErrorRecords = append(bad.ErrorRecords, re)
 		}
-		wt.Partitions = append(wt.Partitions, ok, bad)
+		moved := kmsg.NewProduceResponseTopicPartition()
+		moved.Partition = 2
+		if v >= 10 {
+			moved.CurrentLeader.LeaderID, moved.CurrentLeader.LeaderEpoch = 7, 3
+			for _, n := range hintedNodes {
+				want.Brokers = append(want.Brokers, kmsg.ProduceResponseBroker{NodeID: n.ID, Host: n.Host, Port: n.Port, Rack: orNull(n.Rack)})
+			}
+		}
+		wt.Partitions = append(wt.Partitions, ok, bad, moved)
 		want.Topics = append(want.Topics, wt)
 		sameResponse(t, v, encoded, want)
 	}
+}
+
+var hintedNodes = []Node{{7, "host-7", 9092, "east"}, {8, "host-8", 19092, ""}}
+
+func orNull(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 // sameResponse compares an encoded body with what kmsg makes of want.
@@ -141,6 +163,10 @@ func TestFetchRequestVersions(t *testing.T) {
 		rp := kmsg.NewFetchRequestTopicPartition()
 		rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes, rp.LogStartOffset = 4, 99, 1<<19, 7
 		rp.CurrentLeaderEpoch, rp.LastFetchedEpoch = 8, 9
+		if v >= 12 {
+			rp.UnknownTags.Set(FlushedEndTag, binary.BigEndian.AppendUint64(nil, 77))
+			rp.UnknownTags.Set(PartitionEpochTag, binary.BigEndian.AppendUint32(nil, 5))
+		}
 		rt.Partitions = append(rt.Partitions, rp, rp)
 		req.Topics = append(req.Topics, rt)
 		ft := kmsg.NewFetchRequestForgottenTopic()
@@ -156,7 +182,7 @@ func TestFetchRequestVersions(t *testing.T) {
 		if v >= 7 && (got.SessionID != 5 || got.SessionEpoch != 6 || len(got.ForgottenTopics) != 1 || got.ForgottenTopics[0].Partitions[1] != 2) {
 			t.Errorf("version %d: session %+v", v, got)
 		}
-		want := FetchPartition{Index: 4, CurrentLeaderEpoch: -1, FetchOffset: 99, LastFetchedEpoch: -1, LogStartOffset: -1, MaxBytes: 1 << 19}
+		want := FetchPartition{Index: 4, CurrentLeaderEpoch: -1, FetchOffset: 99, LastFetchedEpoch: -1, LogStartOffset: -1, MaxBytes: 1 << 19, FlushedEnd: -1, PartitionEpoch: -1}
 		if v >= 5 {
 			want.LogStartOffset = 7
 		}
@@ -164,7 +190,7 @@ func TestFetchRequestVersions(t *testing.T) {
 			want.CurrentLeaderEpoch = 8
 		}
 		if v >= 12 {
-			want.LastFetchedEpoch = 9
+			want.LastFetchedEpoch, want.FlushedEnd, want.PartitionEpoch = 9, 77, 5
 		}
 		if p := got.Topics[0].Partitions[1]; p != want {
 			t.Errorf("version %d: partition %+v, want %+v", v, p, want)
@@ -193,10 +219,19 @@ func fetchResponse(t *testing.T, v int16, size, hint int) {
 			h := NewFetchPartitionHeader(int32(j))
 			h.HighWatermark, h.LastStableOffset, h.LogStartOffset, h.SizeHint = 10, 10, 2, hint
 			h.Committed = j == 1
+			h.PreferredReplica = int32(j - 1)
 			n, err := f.Partition(h, func(dst []byte) ([]byte, error) { return append(dst, records...), nil })
 			if n != size || err != nil {
 				t.Fatal(n, err)
 			}
+		}
+		moved := NewFetchPartitionHeader(6)
+		moved.CurrentLeader = &LeaderAndEpoch{7, 3}
+		if i == 1 {
+			moved.Diverging = EpochEnd{2, 9}
+		}
+		if _, err := f.Partition(moved, nil); err != nil {
+			t.Fatal(err)
 		}
 		if _, err := f.Partition(NewFetchPartitionHeader(5), func(dst []byte) ([]byte, error) {
 			return append(dst, 1, 2, 3), errors.New("read")
@@ -215,15 +250,31 @@ func fetchResponse(t *testing.T, v int16, size, hint int) {
 		for j := range 2 {
 			p := kmsg.NewFetchResponseTopicPartition()
 			p.Partition, p.HighWatermark, p.LastStableOffset = int32(j), 10, 10
-			p.LogStartOffset, p.RecordBatches = 2, records
+			p.LogStartOffset, p.RecordBatches, p.PreferredReadReplica = 2, records, int32(j-1)
 			if j == 1 {
 				p.AbortedTransactions = []kmsg.FetchResponseTopicPartitionAbortedTransaction{}
 			}
 			wt.Partitions = append(wt.Partitions, p)
 		}
+		moved := kmsg.NewFetchResponseTopicPartition()
+		moved.Partition, moved.HighWatermark, moved.RecordBatches = 6, -1, []byte{}
+		if v >= 12 {
+			moved.CurrentLeader.LeaderID, moved.CurrentLeader.LeaderEpoch = 7, 3
+		}
+		if v >= 12 && i == 1 {
+			moved.DivergingEpoch.Epoch, moved.DivergingEpoch.EndOffset = 2, 9
+		}
+		wt.Partitions = append(wt.Partitions, moved)
 		want.Topics = append(want.Topics, wt)
 	}
-	sameResponse(t, v, f.Finish(), want)
+	var nodes []Node
+	if v >= 16 {
+		nodes = hintedNodes
+		for _, n := range nodes {
+			want.Brokers = append(want.Brokers, kmsg.FetchResponseBroker{NodeID: n.ID, Host: n.Host, Port: n.Port, Rack: orNull(n.Rack)})
+		}
+	}
+	sameResponse(t, v, f.Finish(nodes), want)
 }
 
 // Counts of more than a byte move what follows.
@@ -247,7 +298,7 @@ func TestFetchResponseOfMany(t *testing.T) {
 		}
 		want.Topics = append(want.Topics, wt)
 	}
-	sameResponse(t, 16, f.Finish(), want)
+	sameResponse(t, 16, f.Finish(nil), want)
 }
 
 func TestRequestHeader(t *testing.T) {
@@ -271,5 +322,36 @@ func TestRequestHeader(t *testing.T) {
 	}
 	if _, _, err := ParseRequestHeader([]byte{0x7f, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}); !errors.Is(err, ErrUnknownKey) {
 		t.Errorf("unknown key: %v", err)
+	}
+}
+
+// A request of very many tiny elements is refused, and one of many does not leave its
+// memory with the connection.
+func TestRequestsOfManyElements(t *testing.T) {
+	produce := func(topics int) []byte {
+		req := kmsg.NewPtrProduceRequest()
+		req.Version, req.Topics = 9, make([]kmsg.ProduceRequestTopic, topics)
+		return req.AppendTo(nil)
+	}
+	fetch := func(topics int) []byte {
+		req := kmsg.NewPtrFetchRequest()
+		req.Version, req.Topics = 12, make([]kmsg.FetchRequestTopic, topics)
+		return req.AppendTo(nil)
+	}
+	var p ProduceRequest
+	var f FetchRequest
+	if err := p.Decode(9, produce(maxItems+1)); !errors.Is(err, ErrShort) {
+		t.Errorf("produce: %v", err)
+	}
+	if err := f.Decode(12, fetch(maxItems+1)); !errors.Is(err, ErrShort) {
+		t.Errorf("fetch: %v", err)
+	}
+	for _, n := range []int{maxItems, 1} {
+		if err := errors.Join(p.Decode(9, produce(n)), f.Decode(12, fetch(n))); err != nil {
+			t.Fatalf("%d topics: %v", n, err)
+		}
+	}
+	if cap(p.Topics) > keptItems || cap(f.Topics) > keptItems {
+		t.Errorf("room for %d and %d topics is kept", cap(p.Topics), cap(f.Topics))
 	}
 }

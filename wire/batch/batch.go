@@ -39,6 +39,7 @@ const (
 	timestampTypeBit = 0x08
 	transactionalBit = 0x10
 	controlBit       = 0x20
+	horizonBit       = 0x40
 )
 
 func (b Batch) i64(at int) int64 { return int64(binary.BigEndian.Uint64(b[at:])) }
@@ -78,6 +79,10 @@ func (b Batch) IsTransactional() bool { return b[22]&transactionalBit != 0 }
 // IsControl reports whether the batch holds a broker's marker instead of records.
 func (b Batch) IsControl() bool { return b[22]&controlBit != 0 }
 
+// DeleteHorizon is the time in ms from which on compaction may remove the batch's tombstones, if
+// a compaction has set one. It is the base timestamp then.
+func (b Batch) DeleteHorizon() (ms int64, set bool) { return b.BaseTimestamp(), b[22]&horizonBit != 0 }
+
 // LastOffsetDelta is the last offset relative to the base.
 func (b Batch) LastOffsetDelta() int32 { return b.i32(23) }
 
@@ -116,6 +121,14 @@ func (b Batch) SetLeaderEpoch(epoch int32) { binary.BigEndian.PutUint32(b[12:], 
 // SetLogAppendTime makes ms the timestamp of every record, and renews the checksum.
 func (b Batch) SetLogAppendTime(ms int64) {
 	b[22] |= timestampTypeBit
+	binary.BigEndian.PutUint64(b[35:], uint64(ms))
+	b.setCRC()
+}
+
+// SetCreateTime makes the timestamps the records' own, the largest of them ms, and
+// renews the checksum.
+func (b Batch) SetCreateTime(ms int64) {
+	b[22] &^= timestampTypeBit
 	binary.BigEndian.PutUint64(b[35:], uint64(ms))
 	b.setCRC()
 }

@@ -33,7 +33,7 @@ func built(t testing.TB, codec Codec, n int) Batch {
 func TestBuildAndRead(t *testing.T) {
 	for codec := None; codec <= Zstd; codec++ {
 		b := built(t, codec, 20)
-		if err := errors.Join(b.Check(), b.CheckRecords()); err != nil {
+		if err := errors.Join(b.Check(), walked(b)); err != nil {
 			t.Fatalf("%v: %v", codec, err)
 		}
 		b.SetBaseOffset(5000)
@@ -89,12 +89,17 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
+func walked(b Batch) error {
+	_, err := b.CheckRecords(nil)
+	return err
+}
+
 func TestCheckRecordsRefuses(t *testing.T) {
 	for i := range 400 {
 		b := built(t, None, 3)
 		at := HeaderLen + i%(len(b)-HeaderLen)
 		b[at] ^= 1 << (i % 8)
-		err := b.CheckRecords()
+		err := walked(b)
 		readErr := b.Records(func(int, *Record) error { return nil })
 		if err == nil && readErr != nil {
 			t.Errorf("byte %d: accepted, and cannot be read: %v", at, readErr)
@@ -103,7 +108,7 @@ func TestCheckRecordsRefuses(t *testing.T) {
 	b := built(t, None, 3)
 	b[HeaderLen+3] ^= 0x10 // the first record's offset delta
 	var bad *ErrRecord
-	if err := b.CheckRecords(); !errors.As(err, &bad) {
+	if err := walked(b); !errors.As(err, &bad) {
 		t.Errorf("an offset delta out of order: %v", err)
 	}
 }
@@ -182,9 +187,27 @@ func FuzzBatch(f *testing.F) {
 			return
 		}
 		_, _ = b.CheckCRC(), b.Check()
-		clean := b.CheckRecords() == nil && b.Codec() == None
-		if err := b.Records(func(int, *Record) error { return nil }); err != nil && clean {
-			t.Errorf("checked, and not to be read: %v", err)
+		clean := walked(b) == nil
+		readErr := b.Records(func(int, *Record) error { return nil })
+		if readErr != nil && clean {
+			t.Errorf("checked, and not to be read: %v", readErr)
+		}
+		if b.NumRecords() < 0 || b.NumRecords() > 1<<20 {
+			return
+		}
+		var kept Kept
+		kept = kept.Of(int(b.NumRecords()))
+		err = b.Scan(func(r *Scanned) {
+			if r.Index%2 == 0 {
+				kept.Add(r.Index)
+			}
+		})
+		left, keepErr := b.Keep(nil, kept, 77)
+		if clean && (err != nil || keepErr != nil) {
+			t.Errorf("checked, and not to be kept: %v, %v", err, keepErr)
+		}
+		if readErr == nil && err == nil && keepErr == nil && left.Records(func(int, *Record) error { return nil }) != nil {
+			t.Errorf("read and kept, and not to be read any more")
 		}
 	})
 }

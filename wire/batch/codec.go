@@ -53,7 +53,13 @@ var (
 		return e
 	})
 	gzipWriters = sync.Pool{New: func() any { return gzip.NewWriter(io.Discard) }}
-	lz4Writers  = sync.Pool{New: func() any { return lz4.NewWriter(io.Discard) }}
+	lz4Writers  = sync.Pool{New: func() any {
+		w := lz4.NewWriter(io.Discard)
+		if err := w.Apply(lz4.BlockSizeOption(lz4.Block64Kb)); err != nil { // as Kafka's producers; the default is 4 MiB
+			panic(err) // fixed options
+		}
+		return w
+	}}
 )
 
 // Compress appends src, compressed, to dst.

@@ -30,59 +30,6 @@ func (e *ErrRecord) Error() string { return fmt.Sprintf("record %d: %s", e.Index
 // maxDecompressed bounds what one batch may decompress to.
 const maxDecompressed = 1 << 30
 
-// CheckRecords walks the records of an uncompressed batch: their lengths fill it
-// exactly, their offsets are 0..n-1, their fields lie inside them. It allocates
-// nothing. Compressed records are not looked at.
-func (b Batch) CheckRecords() error {
-	if b.Codec() != None {
-		return nil
-	}
-	rest := []byte(b[HeaderLen:])
-	n := int(b.NumRecords())
-	for i := range n {
-		size, w := binary.Varint(rest)
-		if w <= 0 || size < 0 || size > int64(len(rest)-w) {
-			return &ErrRecord{i, "length outside the batch"}
-		}
-		if reason := checkRecord(rest[w:w+int(size)], i); reason != "" {
-			return &ErrRecord{i, reason}
-		}
-		rest = rest[w+int(size):]
-	}
-	if len(rest) > 0 {
-		return &ErrRecord{n, "bytes behind the last record"}
-	}
-	return nil
-}
-
-// checkRecord returns what is wrong with the i-th record, "" when nothing is.
-func checkRecord(p []byte, i int) string {
-	c := cursor{p: p}
-	c.take(1) // attributes
-	c.varint()
-	if delta := c.varint(); !c.bad && delta != int64(i) {
-		return "offset delta out of order"
-	}
-	c.field()
-	c.field()
-	headers := c.varint()
-	if headers < 0 || headers > int64(len(c.p)) {
-		return "impossible header count"
-	}
-	for range headers {
-		if n := c.varint(); n < 0 {
-			return "null header key"
-		} else {
-			c.take(n)
-		}
-		c.field()
-	}
-	if c.bad || len(c.p) > 0 {
-		return "fields do not fill the record"
-	}
-	return ""
-}
-
 // cursor reads fields off the front of p; bad is set at the first that does not fit.
 type cursor struct {
 	p   []byte
