@@ -206,7 +206,8 @@ func earlier(ctx context.Context, client *clientv3.Client, bad *mvccpb.KeyValue,
 func (c *cache) follow(ctx context.Context, from source) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events := from.client.Watch(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(c.snapshot().revision+1),
+	// A client of the voters is told by this of a voter that lost the others.
+	events := from.client.Watch(clientv3.WithRequireLeader(ctx), prefix, clientv3.WithPrefix(), clientv3.WithRev(c.snapshot().revision+1),
 		clientv3.WithProgressNotify(), clientv3.WithFragment(), clientv3.WithCreatedNotify())
 	silent := time.NewTimer(from.silence)
 	defer silent.Stop()

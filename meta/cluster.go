@@ -20,7 +20,7 @@ func (m *Meta) settleCluster(ctx context.Context) error {
 		if !errors.Is(err, ErrNoQuorum) && !errors.Is(err, ErrTimeout) || ctx.Err() != nil {
 			return err
 		}
-		if m.waitsFor("waiting for a quorum of etcd") {
+		if m.waitsFor("waiting for a quorum of etcd to answer") {
 			m.log.Warn("waiting for a quorum of etcd", "err", err)
 		}
 	}

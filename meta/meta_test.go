@@ -22,7 +22,7 @@ type running struct {
 // testConfig is a node of its own; a directory can be started again.
 func testConfig(dir string) Config {
 	return Config{
-		NodeID: 1, Dir: dir, PeerListen: "127.0.0.1:0", EtcdListen: "127.0.0.1:0",
+		NodeID: 1, Dir: dir, Etcd: Etcd{PeerListen: "127.0.0.1:0", EtcdListen: "127.0.0.1:0"},
 		Broker: Broker{Host: "localhost", Port: 9092, Directory: "dir-1"}, Logger: slog.New(slog.DiscardHandler),
 	}
 }
@@ -265,6 +265,8 @@ func TestRefusals(t *testing.T) {
 		{"etcd port taken", func(c *Config) { c.EtcdListen = m.EtcdAddr() }, "--etcd-listen"},
 		{"peer port taken", func(c *Config) { c.PeerListen = open.Addr().String() }, "--peer-listen"},
 		{"open to all", func(c *Config) { c.EtcdListen = "0.0.0.0:0" }, "--insecure"},
+		{"certificate without key", func(c *Config) { c.TLS.Cert = "x" }, "all three"},
+		{"no such certificate", func(c *Config) { c.TLS = TLS{"/no/c", "/no/k", "/no/a"} }, "--peer-cert /no/c"},
 		{"no port", func(c *Config) { c.PeerListen = "localhost" }, "--peer-listen"},
 		{"a file in the way", func(c *Config) { c.Dir = fileIn(t) }, "metadata directory"},
 	} {

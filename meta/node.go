@@ -5,10 +5,12 @@ import (
 	"errors"
 	"expvar"
 	"fmt"
-	"net/http"
+	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -19,23 +21,28 @@ import (
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 )
 
-// node is the embedded etcd server with its two ports.
+// node is the embedded etcd server with its two ports, or what stands for it on a
+// node that is a client of the voters.
 type node struct {
-	etcd   *embed.Etcd // nil before it is started
+	etcd   *embed.Etcd      // nil before it is started, and on a client of the voters
+	remote *clientv3.Client // nil on a member
 	rpc    *grpc.Server
-	peers  *http.Server
+	port   peerPort
 	log    *foldedLog
 	failed chan error // why etcd cannot go on
+	handed sync.Once  // leadership of etcd, at the end
 }
 
 const (
 	// A lone voter is made leader by lead and answers to nobody, so its clock may
 	// tick slowly: ticks are most of what an idle etcd costs.
-	loneTickMs, loneElectionMs = 500, 2500
+	loneHeartbeat, loneElection       = 500 * time.Millisecond, 2500 * time.Millisecond
+	defaultHeartbeat, defaultElection = 50 * time.Millisecond, 500 * time.Millisecond
 	// Written entries are safe in etcd's log before a write is answered; the
 	// database behind it may follow at leisure.
 	batchInterval = 500 * time.Millisecond
@@ -48,15 +55,19 @@ const (
 	snapshotCount, catchUpEntries = 5000, 1000
 	keepFiles                     = 2 // old segments and snapshots that etcd does not need
 
-	stopDeadline = 3 * time.Second
+	stopDeadline     = 3 * time.Second
+	handOverDeadline = time.Second
 )
 
 func init() { wal.SegmentSizeBytes = walSegment }
 
-// start returns before etcd has a leader. stop is called in any case.
-func (n *node) start(ctx context.Context, cfg Config, l *listeners) error {
+func (n *node) init(log *slog.Logger) {
 	n.failed = make(chan error, 1)
-	n.log = foldLog(cfg.Logger)
+	n.log = foldLog(log)
+}
+
+// start returns before etcd has a leader. stop is called in any case.
+func (n *node) start(ctx context.Context, cfg Config, e entry, l *listeners) error {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("create the metadata directory: %w", err)
 	}
@@ -74,7 +85,7 @@ func (n *node) start(ctx context.Context, cfg Config, l *listeners) error {
 				n.fail(fmt.Errorf("its files cannot be read: %v", p))
 			}
 		}()
-		etcd, err := embed.StartEtcd(n.etcdConfig(cfg, l))
+		etcd, err := embed.StartEtcd(n.etcdConfig(cfg, e, l))
 		done <- started{etcd, err}
 	}()
 	select {
@@ -93,23 +104,36 @@ func (n *node) start(ctx context.Context, cfg Config, l *listeners) error {
 		}
 		return ctx.Err()
 	}
-	n.servePorts(l)
-	return nil
+	return n.servePorts(cfg.TLS, l)
 }
 
-func (n *node) etcdConfig(cfg Config, l *listeners) *embed.Config {
+func (n *node) etcdConfig(cfg Config, e entry, l *listeners) *embed.Config {
 	ec := embed.NewConfig()
 	ec.Name = strconv.Itoa(int(cfg.NodeID))
 	ec.Dir, ec.WalDir = cfg.Dir, cfg.WALDir
-	peer := url.URL{Scheme: "http", Host: l.peer.Addr().String()}
-	client := url.URL{Scheme: "http", Host: l.etcd.Addr().String()}
-	ec.AdvertisePeerUrls, ec.AdvertiseClientUrls = []url.URL{peer}, []url.URL{client}
+	peer := url.URL{Scheme: cfg.scheme(), Host: l.peer.Addr().String()}
+	client := url.URL{Scheme: cfg.scheme(), Host: l.etcd.Addr().String()}
+	heartbeat, election := cfg.timing()
+	ec.TickMs, ec.ElectionMs = uint(heartbeat.Milliseconds()), uint(election.Milliseconds())
+	if addr := cfg.Peers[cfg.NodeID]; addr != "" {
+		peer.Host = addr
+	}
+	if l.etcd.Addr().(*net.TCPAddr).IP.IsUnspecified() {
+		client.Host = net.JoinHostPort(peer.Hostname(), client.Port())
+	}
+	ec.PeerTLSInfo = cfg.TLS.etcd()
 	ec.InitialCluster = ec.Name + "=" + peer.String()
+	if e.initialCluster != "" {
+		ec.InitialCluster = e.initialCluster
+	}
+	if e.existing {
+		ec.ClusterState = embed.ClusterStateFlagExisting
+	}
+	ec.AdvertisePeerUrls, ec.AdvertiseClientUrls = []url.URL{peer}, []url.URL{client}
 	// The ports are served here and not by etcd: they are bound already, and they
 	// carry neither metrics nor profiles nor a gateway.
 	ec.ListenPeerUrls, ec.ListenClientUrls, ec.EnableGRPCGateway = nil, nil, false
 
-	ec.TickMs, ec.ElectionMs = loneTickMs, loneElectionMs
 	ec.BackendBatchInterval, ec.BackendBatchLimit = batchInterval, batchLimit
 	ec.SnapshotCount, ec.SnapshotCatchUpEntries = snapshotCount, catchUpEntries
 	ec.MaxWalFiles, ec.MaxSnapFiles = keepFiles, keepFiles
@@ -132,38 +156,48 @@ func (n *node) fail(err error) {
 
 // watchFailure returns the reason when etcd cannot go on.
 func (n *node) watchFailure(ctx context.Context) error {
+	var stopped <-chan struct{}
+	if n.etcd != nil {
+		stopped = n.etcd.Server.StopNotify()
+	}
 	select {
 	case err := <-n.failed:
 		n.failed <- err // for stop
+		if errors.Is(err, errRemoved) {
+			return err
+		}
 		return fmt.Errorf("etcd gave up: %w", err)
-	case <-n.etcd.Server.StopNotify():
-		return errors.New("etcd stopped by itself")
+	case <-stopped:
+		select {
+		case err := <-n.failed:
+			return err
+		default:
+			return errors.New("etcd stopped by itself")
+		}
 	case <-ctx.Done():
 		return nil
 	}
 }
 
-// servePorts answers etcdctl and other members. A port that breaks ends the node.
-func (n *node) servePorts(l *listeners) {
-	n.rpc = v3rpc.Server(n.etcd.Server, nil, nil, grpc.WaitForHandlers(true),
+// servePorts answers etcdctl and, on the port that is open already, other members. A port that breaks ends the node.
+func (n *node) servePorts(t TLS, l *listeners) error {
+	config, err := t.server()
+	if err != nil {
+		return err
+	}
+	n.rpc = v3rpc.Server(n.etcd.Server, config, nil, grpc.WaitForHandlers(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: embed.DefaultGRPCKeepAliveMinTime}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: embed.DefaultGRPCKeepAliveInterval, Timeout: embed.DefaultGRPCKeepAliveTimeout,
 		}))
-	n.peers = &http.Server{
-		Handler:     etcdhttp.NewPeerHandler(n.etcd.GetLogger(), n.etcd.Server),
-		ReadTimeout: 5 * time.Minute, // a member sends its whole database
-	}
+	peers := etcdhttp.NewPeerHandler(n.etcd.GetLogger(), n.etcd.Server)
+	n.port.etcd.Store(&peers)
 	go func() {
 		if err := n.rpc.Serve(l.etcd); err != nil {
 			n.fail(fmt.Errorf("serve --etcd-listen: %w", err))
 		}
 	}()
-	go func() {
-		if err := n.peers.Serve(l.peer); !errors.Is(err, http.ErrServerClosed) {
-			n.fail(fmt.Errorf("serve --peer-listen: %w", err))
-		}
-	}()
+	return nil
 }
 
 // lead makes a lone voter leader at once, by the message with which a leader
@@ -175,17 +209,20 @@ func (n *node) servePorts(l *listeners) {
 // applies ahead of it, has cut that log already. Afterwards nothing more can be
 // committed without a leader.
 func (n *node) lead(ctx context.Context) {
-	s := n.etcd.Server
-	if len(s.Cluster().Members()) != 1 || s.IsLearner() {
+	if n.etcd == nil || len(n.etcd.Server.Cluster().Members()) != 1 {
 		return
 	}
+	s := n.etcd.Server
 	id, kind := uint64(s.MemberID()), raftpb.MsgTimeoutNow
-	for range loneElectionMs {
+	for range loneElection / time.Millisecond {
 		changed := s.LeaderChangedNotify()
 		if s.Leader() != 0 {
 			return
 		}
 		if applied(id) {
+			if len(s.Cluster().Members()) != 1 {
+				return // its log told of others
+			}
 			if err := s.Process(ctx, &raftpb.Message{Type: &kind, To: &id, From: &id}); err != nil {
 				return
 			}
@@ -210,8 +247,12 @@ func applied(id uint64) bool {
 	return ok && st.ID == id && st.GetCommit() > 0 && st.Applied == st.GetCommit()
 }
 
-// awaitLeader waits until etcd knows a leader.
+// awaitLeader waits until etcd knows a leader. A client of the voters learns from
+// the answers that there is none.
 func (n *node) awaitLeader(ctx context.Context) error {
+	if n.etcd == nil {
+		return nil
+	}
 	s := n.etcd.Server
 	for {
 		changed := s.LeaderChangedNotify()
@@ -224,31 +265,63 @@ func (n *node) awaitLeader(ctx context.Context) error {
 	}
 }
 
-func (n *node) newClient() *clientv3.Client { return v3client.New(n.etcd.Server) }
+// newClient is a client of this member, in the process, or of the voters.
+func (n *node) newClient() *clientv3.Client {
+	if n.etcd == nil {
+		return n.remote
+	}
+	return v3client.New(n.etcd.Server)
+}
 
 // source is this node as the cache reads it.
 func (n *node) source(client *clientv3.Client) source {
-	return source{
-		client:     client,
-		leaderless: func() bool { return n.etcd.Server.Leader() == 0 },
-		election:   time.Duration(n.etcd.Server.Cfg.ElectionTicks) * time.Duration(n.etcd.Server.Cfg.TickMs) * time.Millisecond,
-		silence:    doubtAfter,
+	from := source{client: client, leaderless: func() bool { return false }, silence: doubtAfter}
+	if n.etcd != nil {
+		s := n.etcd.Server
+		from.leaderless = func() bool { return s.Leader() == 0 }
+		from.election = time.Duration(s.Cfg.ElectionTicks) * time.Duration(s.Cfg.TickMs) * time.Millisecond
+	}
+	return from
+}
+
+// handOver gives the leadership of etcd to another member, so that the others need
+// not wait for an election, nor for answers to what they sent to a leader that stops.
+// When all stop together nobody takes it. It does so once.
+func (n *node) handOver() {
+	if n.etcd != nil {
+		n.handed.Do(n.tryHandOver)
+	}
+}
+
+func (n *node) tryHandOver() {
+	handed := make(chan struct{})
+	go func() {
+		defer close(handed)
+		if err := n.etcd.Server.TryTransferLeadershipOnShutdown(); err != nil {
+			n.etcd.GetLogger().Debug("leadership not handed over", zap.Error(err))
+		}
+	}()
+	select {
+	case <-handed:
+	case <-time.After(handOverDeadline):
 	}
 }
 
 // stop ends etcd. One that gave up may never end: it is left behind.
 func (n *node) stop() {
+	n.log.closing.Store(true)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if n.etcd == nil {
-			return
-		}
+		n.handOver()
+		n.port.close()
 		if n.rpc != nil {
 			n.rpc.Stop()
-			n.peers.Close()
 		}
-		n.etcd.Close()
+		if n.etcd != nil {
+			n.etcd.Server.HardStop() // the leader has handed over, or nobody takes over
+			n.etcd.Close()
+		}
 	}()
 	deadline := stopDeadline
 	if len(n.failed) > 0 {

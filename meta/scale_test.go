@@ -104,6 +104,25 @@ func BenchmarkChange(b *testing.B) {
 	}
 }
 
+// BenchmarkLookup finds a topic among many and looks at its partition, as each request does.
+func BenchmarkLookup(b *testing.B) {
+	s := wideSnapshot(10_000)
+	id := s.Topic("topic-005000").ID
+	for name, find := range map[string]func() *Topic{
+		"name": func() *Topic { return s.Topic("topic-005000") },
+		"id":   func() *Topic { return s.TopicByID(id) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if t := find(); t == nil || t.Partitions[0].Leader != 1 {
+					b.Fatalf("%+v", t)
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
 		if wideSnapshot(10_000).NumPartitions() != 10_000 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -17,6 +18,7 @@ type Session struct {
 	lease       clientv3.LeaseID
 	epoch       int64
 	incarnation string
+	renewed     atomic.Int64 // boot time at which the last renewal was sent
 	done        chan struct{}
 }
 
@@ -29,7 +31,8 @@ func (s *Session) Incarnation() string { return s.incarnation }
 // Done is closed when the session is over.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
-func (s *Session) isOver() bool {
+// IsOver reports whether the session is over.
+func (s *Session) IsOver() bool {
 	select {
 	case <-s.done:
 		return true
@@ -71,6 +74,9 @@ func (m *Meta) live(ctx context.Context) error {
 		}
 		err := m.keep(ctx, s)
 		close(s.done)
+		if ctx.Err() != nil {
+			m.node.handOver() // first: the others have something to write once the lease is gone
+		}
 		m.revoke(s.lease) // with it goes the controller key
 		if ctx.Err() != nil {
 			return nil
@@ -116,11 +122,13 @@ func (m *Meta) register(ctx context.Context) (*Session, error) {
 	}
 	callCtx, cancel := deadline(ctx)
 	defer cancel()
+	asked := bootTime()
 	lease, err := m.client.Grant(callCtx, int64(m.cfg.LeaseTTL/time.Second))
 	if err != nil {
 		return nil, fmt.Errorf("grant a lease: %w", err)
 	}
 	s := &Session{lease: lease.ID, incarnation: EncodeID(NewID()), done: make(chan struct{})}
+	s.renewed.Store(int64(asked))
 	if s.epoch, err = m.appear(callCtx, s, seen); err == nil {
 		err = m.WaitRevision(callCtx, s.epoch)
 	}
@@ -212,13 +220,14 @@ func (m *Meta) renew(ctx context.Context, s *Session) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		sent := time.Now()
+		sent, sentAt := time.Now(), bootTime()
 		callCtx, cancel := context.WithTimeout(ctx, attemptDeadline)
 		_, err := m.client.KeepAliveOnce(callCtx, s.lease)
 		cancel()
 		switch {
 		case err == nil:
 			renewed, late = sent, false
+			s.renewed.Store(int64(sentAt))
 		case errors.Is(err, rpctypes.ErrLeaseNotFound):
 			return err
 		case ctx.Err() == nil && !late:
@@ -271,30 +280,11 @@ func (m *Meta) announceSelf(ctx context.Context, snap *Snapshot, s *Session) err
 	c := change{}
 	c.when(at(liveKey(m.cfg.NodeID), s.epoch))
 	c.put(brokerKey(m.cfg.NodeID), value)
-	resp, err := m.send(ctx, c)
+	resp, err := m.sendWithin(ctx, resendAfter, c)
 	if err != nil {
 		return err
 	}
 	// When the live key was not that of s the snapshot is about to tell.
-	return m.WaitRevision(ctx, resp.Header.Revision)
-}
-
-// campaign takes the controller key if its holder's life is over or nobody has it.
-func (m *Meta) campaign(ctx context.Context, snap *Snapshot, s *Session) error {
-	if _, ok := snap.Controller(); ok {
-		return nil
-	}
-	value, err := encode(controllerValue{Broker: m.cfg.NodeID, BrokerEpoch: s.epoch})
-	if err != nil {
-		return err
-	}
-	c := change{}
-	c.when(at(controllerKey, snap.controller.revision), at(liveKey(m.cfg.NodeID), s.epoch))
-	c.put(controllerKey, value, clientv3.WithLease(s.lease))
-	resp, err := m.send(ctx, c)
-	if err != nil {
-		return fmt.Errorf("campaign for controller: %w", err)
-	}
 	return m.WaitRevision(ctx, resp.Header.Revision)
 }
 
@@ -344,4 +334,36 @@ func (m *Meta) SetState(ctx context.Context, state string) error {
 			return fmt.Errorf("broker %d is not %s yet: %w", m.cfg.NodeID, state, ctx.Err())
 		}
 	}
+}
+
+// ReportDead ends the life epoch of another broker, whose process is proved to be
+// gone: its lease is revoked, and its live key and, where it held it, the controller
+// key go in one revision, which the snapshot shows on return. A later life has
+// another lease and is not touched; then, and when that life is over already, it
+// does nothing.
+func (m *Meta) ReportDead(ctx context.Context, id int32, epoch int64) error {
+	snap, err := m.loadedSnapshot(ctx)
+	if err != nil {
+		return err
+	}
+	l := snap.liveOf(id)
+	if l.epoch != epoch || epoch == 0 {
+		return nil
+	}
+	if l.lease == 0 {
+		return fmt.Errorf("%w: %s has no lease", ErrRefused, liveKey(id))
+	}
+	ctx, cancel := deadline(ctx)
+	defer cancel()
+	if err := m.node.awaitLeader(ctx); err != nil {
+		return fmt.Errorf("%w: %w", ErrNoQuorum, err)
+	}
+	resp, err := m.client.Revoke(ctx, l.lease)
+	if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		return nil // the snapshot is about to tell
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrTimeout, err)
+	}
+	return m.WaitRevision(ctx, resp.Header.Revision)
 }

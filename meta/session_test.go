@@ -92,7 +92,7 @@ func TestLeaseRenewed(t *testing.T) {
 		}
 		return nil
 	})
-	if m.Session() != s || s.isOver() {
+	if m.Session() != s || s.IsOver() {
 		t.Error("the session is over")
 	}
 }

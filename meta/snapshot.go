@@ -174,8 +174,15 @@ func (s *Snapshot) Broker(id int32) *Broker {
 func (s *Snapshot) IsActive(id int32) bool { return s.brokers[id].active() }
 
 func (e *brokerEntry) active() bool {
-	return e != nil && e.broker != nil && e.broker.State == Active && e.live.epoch > 0 &&
-		e.live.Incarnation == e.broker.Incarnation
+	return e.present() && e.broker.State == Active
+}
+
+// InPresentLife reports whether what a broker says of itself is of the life that
+// it is alive in.
+func (s *Snapshot) InPresentLife(id int32) bool { return s.brokers[id].present() }
+
+func (e *brokerEntry) present() bool {
+	return e != nil && e.broker != nil && e.live.epoch > 0 && e.live.Incarnation == e.broker.Incarnation
 }
 
 // Live is the broker epoch of a broker that is alive.

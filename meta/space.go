@@ -29,6 +29,9 @@ const (
 	spaceEvery    = 2 * time.Second
 	fullDiskEvery = 200 * time.Millisecond // while little is free
 	healEvery     = 10 * time.Second
+	// healPatience is how long a member has to free its own database. Then it is
+	// taken for gone, and its alarm, which forbids all writes, for void.
+	healPatience = time.Minute
 )
 
 // ballast is a file beside etcd that takes up room.
@@ -118,23 +121,22 @@ func releaseWhenFull(cfg Config) {
 func (m *Meta) ReleaseBallast() error { return newBallast(m.cfg).release() }
 
 // DatabaseSize is what etcd's database takes on disk and the most it may take, in
-// bytes; 0 before it runs.
+// bytes; 0 before it runs, and on a client of the voters.
 func (m *Meta) DatabaseSize() (size, most int64) {
-	select {
-	case <-m.ready:
-		return m.node.etcd.Server.Backend().Size(), m.cfg.quota
-	default:
+	if !isClosed(m.ready) || m.node.etcd == nil {
 		return 0, m.cfg.quota
 	}
+	return m.node.etcd.Server.Backend().Size(), m.cfg.quota
 }
 
 // watchSpace keeps room for metadata on the disk and heals a full database.
 func (m *Meta) watchSpace(ctx context.Context) error {
-	if !wait(ctx, m.registered) {
+	if !wait(ctx, m.registered) || m.node.etcd == nil {
 		return nil
 	}
 	b, database := newBallast(m.cfg), filepath.Join(m.cfg.Dir, "member", "snap", "db")
 	var healed time.Time
+	var turn healTurn
 	failing, filling := false, false
 	for {
 		low, err := b.tend()
@@ -147,9 +149,10 @@ func (m *Meta) watchSpace(ctx context.Context) error {
 				m.log.Warn("the database of the metadata is filling up", "size", size, "most", most)
 			}
 		}
-		if alarms := m.noSpaceAlarms(); len(alarms) > 0 && time.Since(healed) > healEvery {
+		whose, held := turn.next(m.noSpaceAlarms(), time.Now())
+		if m.heals(whose, held) && time.Since(healed) > healEvery {
 			healed = time.Now()
-			if err := m.heal(ctx, alarms); err != nil && ctx.Err() == nil {
+			if err := m.heal(ctx, whose); err != nil && ctx.Err() == nil {
 				m.log.Error("the database of the metadata is full: no change is possible", "err", err)
 			}
 		}
@@ -172,9 +175,35 @@ func (m *Meta) noSpaceAlarms() (alarms []*etcdserverpb.AlarmMember) {
 	return alarms
 }
 
+// healTurn says which member's database is freed next: one after the other, since
+// a member does nothing else meanwhile.
+type healTurn struct {
+	member uint64
+	since  time.Time
+}
+
+// next is the member whose turn it is, 0 for none, and for how long it has been.
+func (t *healTurn) next(alarms []*etcdserverpb.AlarmMember, now time.Time) (member uint64, held time.Duration) {
+	for _, a := range alarms {
+		if member == 0 || a.MemberID < member {
+			member = a.MemberID
+		}
+	}
+	if member != t.member {
+		*t = healTurn{member, now}
+	}
+	return member, now.Sub(t.since)
+}
+
+// heals reports whether this node has to do something about a member's alarm.
+func (m *Meta) heals(member uint64, held time.Duration) bool {
+	s := m.node.etcd.Server
+	return member != 0 && (member == uint64(s.MemberID()) || held > healPatience && s.Leader() == s.MemberID())
+}
+
 // heal frees a database that reached its quota: history goes, then the room that
-// it took, then the alarm that forbids writes.
-func (m *Meta) heal(ctx context.Context, alarms []*etcdserverpb.AlarmMember) error {
+// it took, then the alarm of that member that forbids writes.
+func (m *Meta) heal(ctx context.Context, member uint64) error {
 	m.log.Warn("the database of the metadata reached its quota; dropping its history", "quota", m.cfg.quota)
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -188,12 +217,13 @@ func (m *Meta) heal(ctx context.Context, alarms []*etcdserverpb.AlarmMember) err
 	if size, most := m.DatabaseSize(); size >= most {
 		return fmt.Errorf("%d bytes are in use, the quota is %d", size, most)
 	}
-	for _, a := range alarms {
-		if _, err := m.client.AlarmDisarm(ctx, (*clientv3.AlarmMember)(a)); err != nil {
-			return fmt.Errorf("disarm: %w", err)
-		}
+	_, err = m.client.AlarmDisarm(ctx, &clientv3.AlarmMember{MemberID: member, Alarm: etcdserverpb.AlarmType_NOSPACE})
+	if err != nil {
+		return fmt.Errorf("disarm: %w", err)
 	}
-	m.log.Info("the metadata can be changed again")
+	if len(m.noSpaceAlarms()) == 0 {
+		m.log.Info("the metadata can be changed again")
+	}
 	return nil
 }
 

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"golang.org/x/sys/unix"
 )
 
@@ -163,14 +165,9 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// A database that reached its quota is healed without anybody's help.
-func TestQuota(t *testing.T) {
-	t.Parallel()
-	var lines logLines
-	cfg := testConfig(t.TempDir())
-	cfg.Logger, cfg.quota = lines.logger(), 24<<20
-	m := started(t, cfg)
-	created(t, m, "kept", 1)
+// fillDatabase writes until that is refused.
+func fillDatabase(t *testing.T, m running) {
+	t.Helper()
 	value := `{"x":"` + strings.Repeat("x", 500_000) + `"}`
 	full := false
 	for i := 0; i < 200 && !full; i++ {
@@ -185,6 +182,17 @@ func TestQuota(t *testing.T) {
 	if !full {
 		t.Fatal("the quota was never reached")
 	}
+}
+
+// A database that reached its quota is healed without anybody's help.
+func TestQuota(t *testing.T) {
+	t.Parallel()
+	var lines logLines
+	cfg := testConfig(t.TempDir())
+	cfg.Logger, cfg.quota = lines.logger(), 24<<20
+	m := started(t, cfg)
+	created(t, m, "kept", 1)
+	fillDatabase(t, m)
 	eventually(t, patience, func() error {
 		rev, err := m.CreateTopic(t.Context(), NewTopic{Name: "new", ID: NewID(), Replicas: here(1)})
 		if err != nil {
@@ -201,4 +209,49 @@ func TestQuota(t *testing.T) {
 		}
 	}
 	etcdPut(t, m, configsKey(GroupConfigs, "h"), `{"a":"b"}`)
+}
+
+// In a cluster each member frees its own database, one after the other.
+func TestQuotaOfVoters(t *testing.T) {
+	t.Parallel()
+	configs := voterConfigs(t, t.TempDir(), 3)
+	var lines [3]logLines
+	for i := range configs {
+		configs[i].Logger, configs[i].quota = lines[i].logger(), 24<<20
+	}
+	nodes := beginAll(t, configs)
+	fillDatabase(t, nodes[1])
+	eventually(t, patience, func() error {
+		rev, err := nodes[2].CreateTopic(t.Context(), NewTopic{Name: "new", ID: NewID(), Replicas: here(1)})
+		if err != nil && !errors.Is(err, ErrExists) {
+			return err
+		}
+		return nodes[2].WaitRevision(t.Context(), rev)
+	})
+	sameSnapshots(t, nodes)
+}
+
+// Whose turn it is to free a database.
+func TestHealTurn(t *testing.T) {
+	var turn healTurn
+	began := time.Now()
+	alarms := []*etcdserverpb.AlarmMember{{MemberID: 7}, {MemberID: 3}}
+	for _, tc := range []struct {
+		alarms []*etcdserverpb.AlarmMember
+		after  time.Duration
+		member uint64
+		held   time.Duration
+	}{
+		{nil, 0, 0, 0},
+		{alarms, time.Second, 3, 0},
+		{alarms, 3 * time.Second, 3, 2 * time.Second},
+		{alarms[:1], 4 * time.Second, 7, 0},
+		{alarms[:1], 70 * time.Second, 7, 66 * time.Second},
+		{nil, 71 * time.Second, 0, 0},
+	} {
+		member, held := turn.next(tc.alarms, began.Add(tc.after))
+		if member != tc.member || member != 0 && held != tc.held {
+			t.Errorf("after %v: member %d for %v, want %d for %v", tc.after, member, held, tc.member, tc.held)
+		}
+	}
 }

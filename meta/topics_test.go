@@ -246,16 +246,16 @@ func TestElectNotController(t *testing.T) {
 	m := started(t, testConfig(t.TempDir()))
 	topic := created(t, m, "t", 1)
 	seatless := *m.Snapshot()
-	if _, err := m.election(&seatless, elections(topic)); err != nil {
+	if _, err := m.election(&seatless, elections(topic), m.asController); err != nil {
 		t.Fatal(err)
 	}
 	seatless.controller.Broker = 2
-	if _, err := m.election(&seatless, elections(topic)); !errors.Is(err, ErrConflict) {
+	if _, err := m.election(&seatless, elections(topic), m.asController); !errors.Is(err, ErrConflict) {
 		t.Errorf("elected without the office: %v", err)
 	}
 	seatless.controller.Broker = 1
 	seatless.controller.revision--
-	c, err := m.election(&seatless, elections(topic))
+	c, err := m.election(&seatless, elections(topic), m.asController)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +285,7 @@ func TestLeaderOfAnotherLife(t *testing.T) {
 	written(t, m, rev, err)
 	move := elections(m.Snapshot().Topic("t"))
 	move[0].Leader = 2
-	moved, err := m.election(m.Snapshot(), move)
+	moved, err := m.election(m.Snapshot(), move, m.asController)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,10 @@ const (
 	callDeadline = 5 * time.Second
 	// attemptDeadline is after how long a write that got no answer is sent again.
 	attemptDeadline = 2 * time.Second
+	// resendAfter is the same for the first attempt; each further one has twice the time.
+	// What was on its way to a leader of etcd that went away is lost, and the clients of
+	// a partition wait meanwhile.
+	resendAfter = 400 * time.Millisecond
 )
 
 // change is what one transaction does: ops, if all conds hold. At least one op
@@ -58,14 +62,21 @@ func at(key string, rev int64) clientv3.Cmp {
 // send commits one transaction once. Its errors say what is known: ErrNoQuorum and
 // ErrRefused that nothing was changed, ErrTimeout that nobody knows.
 func (m *Meta) send(ctx context.Context, c change) (*clientv3.TxnResponse, error) {
+	return m.sendWithin(ctx, attemptDeadline, c)
+}
+
+// sendWithin is send with another time for the answer, from when etcd has a leader.
+func (m *Meta) sendWithin(ctx context.Context, patience time.Duration, c change) (*clientv3.TxnResponse, error) {
 	if !wait(ctx, m.ready) {
 		return nil, fmt.Errorf("%w: etcd has not started", ErrNoQuorum)
 	}
-	ctx, cancel := context.WithTimeout(ctx, attemptDeadline)
+	leaderCtx, cancel := context.WithTimeout(ctx, attemptDeadline)
 	defer cancel()
-	if err := m.node.awaitLeader(ctx); err != nil {
+	if err := m.node.awaitLeader(leaderCtx); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoQuorum, err)
 	}
+	ctx, cancel = context.WithTimeout(ctx, patience)
+	defer cancel()
 	resp, err := m.client.Txn(ctx).If(c.conds...).Then(c.ops...).Else(c.otherwise...).Commit()
 	if err == nil {
 		return resp, nil
@@ -95,9 +106,9 @@ func (m *Meta) write(ctx context.Context, c change) (rev int64, resent bool, err
 		return 0, false, err
 	}
 	c.when(at(liveKey(m.cfg.NodeID), s.epoch))
-	for {
+	for patience := resendAfter; ; patience = min(2*patience, attemptDeadline) {
 		var resp *clientv3.TxnResponse
-		resp, err = m.send(ctx, c)
+		resp, err = m.sendWithin(ctx, patience, c)
 		switch {
 		case err == nil && resp.Succeeded:
 			return resp.Header.Revision, resent, nil
@@ -129,7 +140,7 @@ func (m *Meta) conflict(ctx context.Context, s *Session, rev int64) error {
 func (m *Meta) liveSession(ctx context.Context) (*Session, error) {
 	for {
 		s, changed := m.session.get()
-		if s != nil && !s.isOver() {
+		if s != nil && !s.IsOver() {
 			return s, nil
 		}
 		if !wait(ctx, changed) {

@@ -23,6 +23,7 @@ type foldedLog struct {
 	to      *slog.Logger
 	lines   chan foldedLine
 	dropped atomic.Int64
+	closing atomic.Bool // this node stops: what etcd warns of is its own doing
 	ended   chan struct{}
 }
 
@@ -47,7 +48,7 @@ func foldLog(to *slog.Logger) *foldedLog {
 // and ends the goroutine instead: the broker stops cleanly and says why.
 func (f *foldedLog) zap(fail func(error)) *zap.Logger {
 	end := endGoroutine{fail}
-	return zap.New(&foldedCore{log: f}, zap.WithFatalHook(end), zap.WithPanicHook(end))
+	return zap.New(&foldedCore{log: f, fail: fail}, zap.WithFatalHook(end), zap.WithPanicHook(end))
 }
 
 // close waits until all lines are written, for a second at most: etcd may write
@@ -73,6 +74,9 @@ func (f *foldedLog) drain() {
 			return
 		}
 		level := slogLevel(e)
+		if level == slog.LevelWarn && f.closing.Load() {
+			level = slog.LevelDebug
+		}
 		if !f.to.Enabled(context.Background(), level) {
 			continue
 		}
@@ -99,7 +103,8 @@ func (f *foldedLog) drain() {
 	}
 }
 
-// quiet begins what etcd says in every healthy start and stop of a single node.
+// quiet begins what etcd says in every healthy start and stop, and what it says
+// about a member that is gone beside "peer became inactive".
 var quiet = []string{
 	"Running http and grpc server on single port",
 	"simple token is not cryptographically signed",
@@ -109,6 +114,15 @@ var quiet = []string{
 	"Failed to detect schema version",
 	"leader failed to send out heartbeat on time",
 	"server error",
+	"closed TCP streaming connection with remote peer",
+	"lost TCP streaming connection with remote peer",
+	"prober detected unhealthy status",
+	"failed to reach the peer URL",
+	"failed to get version",
+	"rejecting promote learner", // tried again, by promote
+	"rejecting member promote request",
+	"failed to promote a member",
+	"rejecting member add request", // told to who asked
 }
 
 func slogLevel(e zapcore.Entry) slog.Level {
@@ -125,15 +139,21 @@ func slogLevel(e zapcore.Entry) slog.Level {
 // foldedCore is the end of etcd's logger.
 type foldedCore struct {
 	log    *foldedLog
+	fail   func(error)
 	fields []zapcore.Field
 }
+
+// removedLine is what etcd says before it stops because its member was removed.
+const removedLine = "data-dir used by this member must be removed"
+
+var errRemoved = errors.New("this node was removed from the cluster, or another one took its place: to come back it needs an empty data directory")
 
 // Enabled takes warnings and what is worse.
 func (c *foldedCore) Enabled(l zapcore.Level) bool { return l >= zapcore.WarnLevel }
 
 // With adds fields to every line.
 func (c *foldedCore) With(fields []zapcore.Field) zapcore.Core {
-	return &foldedCore{c.log, slices.Concat(c.fields, fields)}
+	return &foldedCore{c.log, c.fail, slices.Concat(c.fields, fields)}
 }
 
 // Check adds the core to a line that it takes.
@@ -146,6 +166,10 @@ func (c *foldedCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.C
 
 // Write puts a line into the queue.
 func (c *foldedCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	if e.Message == removedLine {
+		c.fail(errRemoved)
+		return nil
+	}
 	line := foldedLine{e, encodeFields(slices.Concat(c.fields, fields))}
 	select {
 	case c.log.lines <- line:
