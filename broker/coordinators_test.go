@@ -1,0 +1,58 @@
+package broker
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// askedCoordinator asks for the coordinator of a group.
+func askedCoordinator(t *testing.T, cl *kgo.Client) error {
+	t.Helper()
+	req := kmsg.NewPtrFindCoordinatorRequest()
+	req.CoordinatorKey, req.CoordinatorKeys = "g", []string{"g"}
+	found := direct[*kmsg.FindCoordinatorResponse](t, cl, req).Coordinators[0]
+	if err := kerr.ErrorForCode(found.ErrorCode); err != nil {
+		return fmt.Errorf("%w: %s", err, *found.ErrorMessage)
+	}
+	return nil
+}
+
+// __consumer_offsets gets the replicas that are wanted, or is not made yet.
+func TestOffsetsTopicWaits(t *testing.T) {
+	b, _ := started(t, t.TempDir(), map[string]string{"offsets.topic.replication.factor": "2"})
+	if err := askedCoordinator(t, client(t, b)); err == nil || !strings.Contains(err.Error(), "1 are active") || !strings.HasPrefix(err.Error(), "COORDINATOR_NOT_AVAILABLE") {
+		t.Errorf("one broker for two replicas: %v", err)
+	}
+	if b.snap().Topic(offsetsTopic) != nil {
+		t.Error("the topic is there")
+	}
+	b, _ = started(t, t.TempDir(), nil)
+	eventually(t, func() error { return askedCoordinator(t, client(t, b)) })
+}
+
+// By default it has as many as there are brokers, those included that are down.
+func TestOffsetsTopicWaitsForPeers(t *testing.T) {
+	ns := startNodes(t, 3, nil)
+	ns.stop(3)
+	b := ns.node(1)
+	eventually(t, func() error {
+		if n := len(b.snap().Brokers()); n != 2 {
+			return fmt.Errorf("%d brokers", n)
+		}
+		return nil
+	})
+	if err := askedCoordinator(t, client(t, b)); err == nil || !strings.Contains(err.Error(), "2 are active") {
+		t.Errorf("two brokers of three: %v", err)
+	}
+	ns.begin(3)
+	ns.ready(3)
+	eventually(t, func() error { return askedCoordinator(t, client(t, b)) })
+	if p := b.snap().Topic(offsetsTopic).Partitions[0]; len(p.Replicas) != 3 {
+		t.Errorf("replicas %v", p.Replicas)
+	}
+}
