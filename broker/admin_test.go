@@ -80,7 +80,7 @@ func TestCreateTopicsRefuses(t *testing.T) {
 		"no replicas":           {creating("a", 1, func(rt *kmsg.CreateTopicsRequestTopic) { rt.ReplicationFactor = 0 }), kerr.InvalidReplicationFactor},
 		"unknown setting":       {creating("a", 1, config("no.such", "1")), kerr.InvalidConfig},
 		"bad setting":           {creating("a", 1, config("retention.ms", "soon")), kerr.InvalidConfig},
-		"compaction":            {creating("a", 1, config("cleanup.policy", "compact")), kerr.InvalidConfig},
+		"cleanup":               {creating("a", 1, config("cleanup.policy", "shred")), kerr.InvalidConfig},
 		"assignment with a gap": {creating("a", 1, assign(1, 1)), kerr.InvalidReplicaAssignment},
 		"unknown broker":        {creating("a", 1, assign(0, 9)), kerr.InvalidReplicaAssignment},
 		"broker twice":          {creating("a", 1, assign(0, 1, 1)), kerr.InvalidReplicaAssignment},

@@ -2,9 +2,12 @@ package broker
 
 import (
 	"context"
+	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"chronik/wire"
@@ -24,8 +27,20 @@ type answer interface {
 }
 
 // maxInFlight bounds the answers that one connection owes: its reader waits
-// while there are more.
-const maxInFlight = 1024
+// while there are more. Any but those to producers may be large, and few clients
+// send on without them.
+const (
+	maxInFlight      = 1024
+	maxLargeInFlight = 16
+)
+
+// inFlightLimit is how many answers may wait before a.
+func inFlightLimit(a answer) int {
+	if _, small := a.(*produceAnswer); small {
+		return maxInFlight
+	}
+	return maxLargeInFlight
+}
 
 // answers is the FIFO of a connection. The reader adds, the completer takes.
 type answers struct {
@@ -94,13 +109,16 @@ func (c *conn) submit(ctx context.Context, a answer) error {
 		return nil
 	}
 	if err := c.out.flush(); err != nil { // older than a
+		a.drop()
 		return err
 	}
-	for c.queue.len() >= maxInFlight {
+	for c.queue.len() >= inFlightLimit(a) {
 		select {
 		case <-c.queue.room:
 		case <-c.done:
 			return context.Canceled
+		case <-time.After(c.in.maxIdle): // nobody reads, so nobody notices that the client is gone
+			return os.ErrDeadlineExceeded
 		}
 	}
 	c.queue.add(a)
@@ -160,6 +178,24 @@ type typedAnswer struct {
 func (*typedAnswer) settled(time.Time) bool { return true }
 func (*typedAnswer) deadline() time.Time    { return time.Time{} }
 func (*typedAnswer) drop()                  {}
+
+// laterAnswer is the answer of a handler over kmsg that may come later.
+type laterAnswer struct {
+	typedAnswer
+	queue *answers
+	ready atomic.Bool
+	began time.Time
+	took  prometheus.Observer
+}
+
+// done says that resp is filled.
+func (a *laterAnswer) done() {
+	a.took.Observe(time.Since(a.began).Seconds())
+	a.ready.Store(true)
+	a.queue.wake.nudge()
+}
+
+func (a *laterAnswer) settled(time.Time) bool { return a.ready.Load() }
 
 func (a *typedAnswer) encode(_ context.Context, o *outbox) error {
 	start := len(o.buf)

@@ -23,37 +23,56 @@ type Config struct {
 	DataDir    string // created when absent
 	Listen     string // Kafka clients; default localhost:9092
 	Advertise  string // host:port that clients are told; default: what they dialled, or the listen address
-	PeerListen string // etcd peers; default 127.0.0.1:2380
-	EtcdListen string // etcd clients; default 127.0.0.1:2379
+	Etcd       meta.Etcd
 	HTTPListen string // health and metrics; "" is off
 	Rack       string
 	Settings   map[string]string // static broker settings, by Kafka's names
 	Version    string
-	Insecure   bool // allow etcd listeners that are not on loopback
 	Logger     *slog.Logger
 }
 
 // Broker is one node. Its parts own their state; the fields here are set by New
 // and do not change.
 type Broker struct {
-	cfg        Config
-	log        *slog.Logger
-	settings   *brokerSettings
-	store      *logstore.Store
-	meta       *meta.Meta
-	server     *server
-	http       *httpServer
-	routes     map[int16]route
-	topics     *topicSet
-	sessions   *fetchSessions
-	limits     *limits
-	metrics    *metrics
-	recovered  chan struct{} // closed when the logs are open
-	ready      chan struct{} // closed when the first elections are applied
-	applied    watched[int64]
-	reelect    nudge // a log was cut and reopened
-	stopping   atomic.Bool
+	cfg      Config
+	log      *slog.Logger
+	settings *brokerSettings
+	store    *logstore.Store
+	meta     *meta.Meta
+	topics   *topicSet
+	groups   *coordinators
+	sessions *fetchSessions
+	replicas
 	producerID producerIDs
+	front
+	life
+}
+
+// replicas is what keeps the replicas of partitions alike.
+type replicas struct {
+	fetchers  *fetchers
+	isr       *isrChanges
+	peers     *peers
+	inquiries inquiries
+	throttles throttles
+}
+
+// front is what clients and people meet.
+type front struct {
+	server  *server
+	http    *httpServer
+	routes  map[int16]route
+	limits  *limits
+	metrics *metrics
+}
+
+// life is how far the broker has come.
+type life struct {
+	recovered chan struct{}  // closed when the logs are open
+	ready     chan struct{}  // closed when the first elections are applied
+	applied   watched[int64] // revision of the metadata that the partitions follow
+	reelect   nudge          // a log was cut and reopened
+	stopping  atomic.Bool
 }
 
 // New builds a broker: it checks cfg, locks the data directory and binds the
@@ -66,10 +85,13 @@ func New(cfg Config) (*Broker, error) {
 	}
 	b := &Broker{
 		cfg: cfg, log: cfg.Logger, settings: settings,
-		topics: newTopicSet(), metrics: newMetrics(), ready: make(chan struct{}), recovered: make(chan struct{}), reelect: make(nudge, 1),
+		topics: newTopicSet(), front: front{metrics: newMetrics(), limits: newLimits(requestDecodeMaxBytes.of(settings.effective()))},
+		life: life{ready: make(chan struct{}), recovered: make(chan struct{}), reelect: make(nudge, 1)},
 	}
 	b.applied.set(0)
-	b.limits = newLimits()
+	b.groups = newCoordinators(b)
+	b.fetchers, b.isr, b.peers = newFetchers(b), newISRChanges(b), newPeers(b)
+	b.inquiries.b = b
 	b.sessions = newFetchSessions(func() int { return int(fetchSessionSlots.of(b.brokerConfigs())) })
 	b.routes = b.routeTable()
 	b.metrics.serve(b.routes)
@@ -84,6 +106,7 @@ func New(cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(err, b.server.close(), b.http.close())
 	}
+	b.metrics.compaction(b.store.Compactions)
 	b.meta = meta.New(b.metaConfig())
 	if err := b.meta.Listen(); err != nil {
 		return nil, errors.Join(err, b.server.close(), b.http.close(), b.store.Close())
@@ -108,9 +131,11 @@ func (b *Broker) storeConfig() logstore.Config {
 	static := b.settings.static
 	return logstore.Config{
 		Dir: b.cfg.DataDir, NodeID: b.cfg.NodeID, Logger: b.log,
-		RetentionInterval: time.Duration(retentionCheckMs.of(static)) * time.Millisecond,
+		RetentionInterval: lasting(retentionCheckMs.of(static), time.Millisecond),
 		MinFree:           diskMinFreeBytes.of(static),
+		Compaction:        compactionConfig(static),
 		OnReopen:          b.logReopened,
+		OnTrouble:         b.logTroubled,
 	}
 }
 
@@ -119,8 +144,7 @@ func (b *Broker) metaConfig() meta.Config {
 	id := b.store.Identity()
 	return meta.Config{
 		NodeID: b.cfg.NodeID, Dir: filepath.Join(b.cfg.DataDir, "etcd"),
-		PeerListen: b.cfg.PeerListen, EtcdListen: b.cfg.EtcdListen, Insecure: b.cfg.Insecure, Logger: b.log,
-		ClusterID: id.ClusterID,
+		Etcd: b.cfg.Etcd, Logger: b.log, ClusterID: id.ClusterID,
 		Broker: meta.Broker{
 			ID: b.cfg.NodeID, Host: host, Port: port, Rack: b.cfg.Rack,
 			Directory: meta.EncodeID(id.DirectoryID), Version: b.cfg.Version,
@@ -131,17 +155,28 @@ func (b *Broker) metaConfig() meta.Config {
 // Run serves until ctx ends, then stops cleanly. It returns nil after a clean
 // stop and an error when the broker cannot go on.
 //
+// First others take over what this broker leads, while it goes on serving.
 // The parts stop in turn: connections, whose last answers may wait for a flush;
 // the logs; the metadata, which gives the lease back.
 func (b *Broker) Run(ctx context.Context) error {
 	metadata := inBackground(ctx, b.meta.Run)
 	logs := inBackground(ctx, b.runLogs)
 
-	front, frontCtx := errgroup.WithContext(ctx)
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	front, frontCtx := errgroup.WithContext(serving)
+	front.Go(func() error {
+		if waitFor(frontCtx, ctx.Done()) {
+			b.drain(frontCtx)
+			stop()
+		}
+		return nil
+	})
 	front.Go(func() error { return metadata.failed(frontCtx, "metadata") })
 	front.Go(func() error { return logs.failed(frontCtx, "logs") })
 	front.Go(func() error { return b.server.run(frontCtx, b) })
 	front.Go(func() error { return b.http.run(frontCtx, b) })
+	front.Go(func() error { return b.peers.run(frontCtx) })
 	front.Go(func() error { return b.lead(frontCtx) })
 	err := front.Wait()
 
@@ -212,6 +247,9 @@ func (b *Broker) lead(ctx context.Context) error {
 		return nil
 	}
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return b.groups.run(ctx) })
+	g.Go(func() error { return b.fetchers.run(ctx) })
+	g.Go(func() error { return b.isr.run(ctx) })
 	g.Go(func() error { return b.follow(ctx) })
 	g.Go(func() error { return b.control(ctx) })
 	return g.Wait()

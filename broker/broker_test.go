@@ -1,16 +1,20 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"chronik/meta"
 )
 
 // started runs a broker in this process until the test ends. A directory can be
@@ -21,8 +25,13 @@ func started(t testing.TB, dir string, settings map[string]string) (b *Broker, s
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
+	return startedLogging(t, dir, settings, log)
+}
+
+func startedLogging(t testing.TB, dir string, settings map[string]string, log *slog.Logger) (b *Broker, stop func()) {
+	t.Helper()
 	b, err := New(Config{
-		DataDir: dir, Listen: "localhost:0", PeerListen: "127.0.0.1:0", EtcdListen: "127.0.0.1:0",
+		DataDir: dir, Listen: "localhost:0", Etcd: meta.Etcd{PeerListen: "127.0.0.1:0", EtcdListen: "127.0.0.1:0"},
 		HTTPListen: "127.0.0.1:0", Settings: settings, Logger: log,
 	})
 	if err != nil {
@@ -105,4 +114,57 @@ func TestProduceConsumeRestart(t *testing.T) {
 	stop()
 	b, _ = started(t, dir, nil)
 	check(b)
+}
+
+// Damage that a read meets is in the log, not only in the answer that a client gets.
+func TestDamageIsLogged(t *testing.T) {
+	dir := t.TempDir()
+	var said lockedBuffer
+	b, _ := startedLogging(t, dir, nil, slog.New(slog.NewTextHandler(&said, nil)))
+	makeTopics(t, b, "t")
+	c := wired(t, b)
+	defer c.Close()
+	for range 3 {
+		frame, _ := framed(oneRecord(t, "t"))
+		if _, err := c.exchange(frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "logs", "*", "0*1"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	f, err := os.OpenFile(files[0], os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(make([]byte, 20), 0); err != nil {
+		t.Fatal(err)
+	}
+	frame, _ := framed(longPoll("t"))
+	if _, err := c.exchange(frame); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said.String(), "records of a log are damaged") {
+		t.Errorf("nothing tells of the damage:\n%s", said.String())
+	}
+}
+
+// lockedBuffer is what is logged, for readers meanwhile.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer // guarded by mu
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }

@@ -98,16 +98,33 @@ func wantedPartitions(req *kmsg.DescribeLogDirsRequest) func(topic string, n int
 // maxDescribedPartitions bounds one page of DescribeTopicPartitions, whatever is asked for.
 const maxDescribedPartitions = 2000
 
-// describeTopicPartitions tells of topics page by page (KIP-966).
-func (b *Broker) describeTopicPartitions(_ context.Context, _ *conn, req *kmsg.DescribeTopicPartitionsRequest, resp *kmsg.DescribeTopicPartitionsResponse) error {
-	names := b.describedTopics(req)
+// describeTopicPartitions tells of topics page by page (KIP-966). Like Metadata's, an
+// answer that would name a leader that died a moment ago waits until there is another.
+func (b *Broker) describeTopicPartitions(ctx context.Context, c *conn, req *kmsg.DescribeTopicPartitionsRequest, resp *kmsg.DescribeTopicPartitionsResponse, done func()) error {
+	asked := func(snap *meta.Snapshot, each func(*meta.Topic)) {
+		for _, name := range describedTopics(snap, req) {
+			if t := snap.Topic(name); t != nil {
+				each(t)
+			}
+		}
+	}
+	return c.onceLed(ctx, asked, func() error {
+		b.describePages(req, resp)
+		done()
+		return nil
+	})
+}
+
+// describePages fills in the answer to a DescribeTopicPartitions request.
+func (b *Broker) describePages(req *kmsg.DescribeTopicPartitionsRequest, resp *kmsg.DescribeTopicPartitionsResponse) {
+	names := describedTopics(b.snap(), req)
 	if req.Cursor != nil && !validCursor(req) {
 		for _, rt := range req.Topics {
 			t := kmsg.NewDescribeTopicPartitionsResponseTopic()
 			t.Topic, t.ErrorCode = &rt.Topic, kerr.InvalidRequest.Code
 			resp.Topics = append(resp.Topics, t)
 		}
-		return nil
+		return
 	}
 	left := min(max(int(req.ResponsePartitionLimit), 1), maxDescribedPartitions)
 	for _, name := range names {
@@ -119,17 +136,16 @@ func (b *Broker) describeTopicPartitions(_ context.Context, _ *conn, req *kmsg.D
 		}
 		if left <= 0 {
 			resp.NextCursor = &kmsg.DescribeTopicPartitionsResponseNextCursor{Topic: name, Partition: from}
-			return nil
+			return
 		}
 		t, next := b.describePage(name, from, left)
 		left -= len(t.Partitions)
 		resp.Topics = append(resp.Topics, t)
 		if next >= 0 {
 			resp.NextCursor = &kmsg.DescribeTopicPartitionsResponseNextCursor{Topic: name, Partition: next}
-			return nil
+			return
 		}
 	}
-	return nil
 }
 
 // validCursor holds a cursor against the topics that the request names.
@@ -139,13 +155,13 @@ func validCursor(req *kmsg.DescribeTopicPartitionsRequest) bool {
 }
 
 // describedTopics are the names asked for, once each and sorted; all when none is named.
-func (b *Broker) describedTopics(req *kmsg.DescribeTopicPartitionsRequest) []string {
+func describedTopics(snap *meta.Snapshot, req *kmsg.DescribeTopicPartitionsRequest) []string {
 	var names []string
 	for _, rt := range req.Topics {
 		names = append(names, rt.Topic)
 	}
 	if len(names) == 0 {
-		for t := range b.snap().Topics() {
+		for t := range snap.Topics() {
 			names = append(names, t.Name)
 		}
 	}
@@ -181,11 +197,11 @@ func (b *Broker) describePartition(n int, p *meta.Partition) kmsg.DescribeTopicP
 	rp.Partition, rp.LeaderID, rp.LeaderEpoch = int32(n), p.Leader, p.LeaderEpoch
 	rp.Replicas, rp.ISR, rp.EligibleLeaderReplicas, rp.LastKnownELR = p.Replicas, p.ISR, p.ELR, p.LastKnown
 	snap := b.snap()
-	if !led(snap, p) {
+	if !led(snap, p) || b.peers.isLost(p) {
 		rp.LeaderID, rp.ErrorCode = -1, kerr.LeaderNotAvailable.Code
 	}
 	for _, id := range p.Replicas {
-		if _, live := snap.Live(id); !live {
+		if _, live := snap.Live(id); !live || slices.Contains(p.Offline, id) {
 			rp.OfflineReplicas = append(rp.OfflineReplicas, id)
 		}
 	}

@@ -20,8 +20,9 @@ type shownConfig struct {
 // source is where the value in force comes from.
 func (s *shownConfig) source() kmsg.ConfigSource { return s.sources[0].source }
 
-// topicConfigs are the settings of a topic with the given ones of its own.
-func (b *Broker) topicConfigs(own map[string]string) []shownConfig {
+// topicConfigs are the settings of a topic with so many replicas and the given ones
+// of its own.
+func (b *Broker) topicConfigs(own map[string]string, replicas int) []shownConfig {
 	var shown []shownConfig
 	own = sound(own, topicSetting)
 	for _, row := range settingTable {
@@ -30,7 +31,9 @@ func (b *Broker) topicConfigs(own map[string]string) []shownConfig {
 			continue
 		}
 		s := b.brokerConfig(row)
-		s.name = name
+		if s.name = name; row == minInsyncReplicas {
+			s.setDefault(defaultMinISR(replicas))
+		}
 		if value, ok := own[name]; ok {
 			s.value = value
 			s.sources = slices.Insert(s.sources, 0, settingSource{name, value, kmsg.ConfigSourceDynamicTopicConfig})
@@ -49,13 +52,28 @@ func (b *Broker) brokerConfig(row settingRow) shownConfig {
 	return s
 }
 
+// setDefault gives a setting that nobody set a default that depends on the cluster.
+func (s *shownConfig) setDefault(value int) {
+	if last := &s.sources[len(s.sources)-1]; len(s.sources) == 1 {
+		s.value, last.value = strconv.Itoa(value), strconv.Itoa(value)
+	}
+}
+
 // brokerConfigsShown are the settings of this broker.
 func (b *Broker) brokerConfigsShown() []shownConfig {
 	var shown []shownConfig
 	for _, row := range settingTable {
-		if row.brokerKey() != "" {
-			shown = append(shown, b.brokerConfig(row))
+		if row.brokerKey() == "" {
+			continue
 		}
+		s := b.brokerConfig(row)
+		switch row {
+		case defaultReplicationFactor:
+			s.setDefault(b.defaultFactor())
+		case minInsyncReplicas:
+			s.setDefault(defaultMinISR(b.defaultFactor()))
+		}
+		shown = append(shown, s)
 	}
 	return append(shown, b.identityShown()...)
 }
@@ -83,7 +101,7 @@ func (b *Broker) describeConfigs(_ context.Context, _ *conn, req *kmsg.DescribeC
 		shown, err := b.resourceConfigs(&rr)
 		r.ErrorCode, r.ErrorMessage = errorCode(err), errorMessage(err)
 		for _, s := range shown {
-			if rr.ConfigNames == nil || slices.Contains(rr.ConfigNames, s.name) {
+			if len(rr.ConfigNames) == 0 || slices.Contains(rr.ConfigNames, s.name) {
 				r.Configs = append(r.Configs, s.describe(req, rr.ResourceType))
 			}
 		}
@@ -103,7 +121,7 @@ func (b *Broker) resourceConfigs(rr *kmsg.DescribeConfigsRequestResource) ([]sho
 		if t == nil {
 			return nil, kerr.UnknownTopicOrPartition
 		}
-		return b.topicConfigs(t.Configs), nil
+		return b.topicConfigs(t.Configs, len(t.Partitions[0].Replicas)), nil
 	case kmsg.ConfigResourceTypeBroker:
 		if rr.ResourceName == "" {
 			return b.defaultsShown(), nil
@@ -138,6 +156,9 @@ func (s *shownConfig) describe(req *kmsg.DescribeConfigsRequest, kind kmsg.Confi
 	}
 	if req.IncludeSynonyms {
 		for _, from := range s.sources {
+			if from.source == kmsg.ConfigSourceDefaultConfig && s.row.brokerKey() == "" {
+				continue // a setting that only topics have has no name beside its own
+			}
 			cs := kmsg.NewDescribeConfigsResponseResourceConfigConfigSynonym()
 			cs.Name, cs.Value, cs.Source = from.name, new(from.value), from.source
 			c.ConfigSynonyms = append(c.ConfigSynonyms, cs)

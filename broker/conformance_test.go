@@ -17,10 +17,10 @@ import (
 // wireConn speaks frames, without a client's own ideas.
 type wireConn struct {
 	net.Conn
-	t *testing.T
+	t testing.TB
 }
 
-func wired(t *testing.T, b *Broker) wireConn {
+func wired(t testing.TB, b *Broker) wireConn {
 	t.Helper()
 	nc, err := net.Dial("tcp", b.Addr())
 	if err != nil {

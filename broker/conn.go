@@ -24,24 +24,28 @@ type conn struct {
 	staged     stage
 	produceReq wire.ProduceRequest
 	fetchReq   wire.FetchRequest
+	clientID   string // of the request that is served
 	queue      *answers
 	completing bool
 	tasks      sync.WaitGroup
-	done       chan struct{} // closed when the connection ends
+	done       <-chan struct{} // closed when the connection ends
+	cancel     context.CancelFunc
 	end        sync.Once
 }
 
-func newConn(b *Broker, nc net.Conn) *conn {
+// newConn returns a connection and the context of its requests, which ends with it.
+func newConn(ctx context.Context, b *Broker, nc net.Conn) (*conn, context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
 	static := b.settings.effective()
 	return &conn{
-		b: b, nc: nc, queue: newAnswers(), done: make(chan struct{}),
+		b: b, nc: nc, queue: newAnswers(), done: ctx.Done(), cancel: cancel,
 		in: frames{
 			nc: nc, stopping: &b.stopping, budget: b.limits.frames, buf: make([]byte, bufferSmall),
 			limit:   int(socketRequestMaxBytes.of(static)),
-			maxIdle: time.Duration(connectionsMaxIdleMs.of(static)) * time.Millisecond,
+			maxIdle: lasting(connectionsMaxIdleMs.of(static), time.Millisecond),
 		},
 		out: outbox{nc: nc, budget: b.limits.answers},
-	}
+	}, ctx
 }
 
 // run serves the connection until it ends, and cleans up behind it.
@@ -55,6 +59,10 @@ func (c *conn) run(ctx context.Context) {
 	c.out.empty()
 }
 
+// errStopping ends the reading of a connection whose broker stops; what is answered may
+// still leave.
+var errStopping = errors.New("the broker stops")
+
 // guard runs one of the connection's goroutines: an error or a panic ends this
 // connection and nothing else.
 func (c *conn) guard(ctx context.Context, f func(context.Context) error) {
@@ -65,7 +73,7 @@ func (c *conn) guard(ctx context.Context, f func(context.Context) error) {
 			c.close()
 		}
 	}()
-	if err := f(ctx); err != nil {
+	if err := f(ctx); err != nil && !errors.Is(err, errStopping) {
 		c.b.logConnEnd(c, err)
 		c.close()
 	}
@@ -119,10 +127,10 @@ func (c *conn) drain() {
 	}
 }
 
-// close ends the connection; both goroutines notice.
+// close ends the connection and what its request waits for; both goroutines notice.
 func (c *conn) close() {
 	c.end.Do(func() {
-		close(c.done)
+		c.cancel()
 		c.nc.Close() // nothing is owed on it any more
 	})
 }

@@ -13,13 +13,14 @@ import (
 )
 
 // codes translates the sentinels of the lower packages. What is in neither list
-// becomes UNKNOWN_SERVER_ERROR, and the dispatcher logs it: nobody meant it.
+// becomes UNKNOWN_SERVER_ERROR; where that can come from the disk, unmeant logs it.
 var codes = []struct {
 	err   error
 	kafka *kerr.Error
 }{
 	{logstore.ErrOutOfRange, kerr.OffsetOutOfRange},
 	{logstore.ErrPoisoned, kerr.KafkaStorageError},
+	{logstore.ErrDamaged, kerr.CorruptMessage},
 	{logstore.ErrDiskFull, kerr.KafkaStorageError},
 	{logstore.ErrDeleted, kerr.UnknownTopicOrPartition},
 	{logstore.ErrFencedEpoch, kerr.NotLeaderForPartition},
@@ -54,6 +55,14 @@ func errorCode(err error) int16 {
 		}
 	}
 	return kerr.UnknownServerError.Code
+}
+
+// unmeant logs an error that has no code of Kafka's, at most once a second for each
+// text: nobody meant it, and the client is told no more than that.
+func (b *Broker) unmeant(err error) {
+	if errorCode(err) == kerr.UnknownServerError.Code && b.server.hints.isNew(err.Error()) {
+		b.log.Error("request failed", "err", err)
+	}
 }
 
 // detailed is a Kafka error with words for a person: what was wrong, and what

@@ -2,15 +2,16 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"chronik/logstore"
 	"chronik/wire"
-	"chronik/wire/batch"
 )
 
 // maxPartitionRead is the most that one fetch reads of one partition, unless the
@@ -20,9 +21,10 @@ const maxPartitionRead = 1 << 20
 
 // fetch answers at once when there is enough to read, and otherwise when there
 // is or the client's patience ends. Sessions from version 7 (KIP-227), leader
-// epochs from 9 (KIP-320), topic ids from 13. Not done: follower fetches (there
-// is one replica), read_committed differs from read_uncommitted in nothing until
-// transactions exist.
+// epochs from 9 (KIP-320), from 11 on consumers read from followers too, and one in
+// their rack is named to them (KIP-392); topic ids from 13, who leads instead from 16 on.
+// Followers fetch from 15 on, with their broker epoch (KIP-903), to the end of the log. Not done:
+// read_committed differs from read_uncommitted in nothing until transactions exist.
 func (c *conn) fetch(ctx context.Context, h wire.RequestHeader, body []byte) error {
 	if err := c.commit(ctx); err != nil {
 		return err
@@ -31,8 +33,13 @@ func (c *conn) fetch(ctx context.Context, h wire.RequestHeader, body []byte) err
 	if err := req.Decode(h.Version, body); err != nil {
 		return fmt.Errorf("%w: Fetch version %d: %w", errRequest, h.Version, err)
 	}
+	if err := c.b.checkFollower(h.Version, req); errors.Is(err, errRequest) {
+		return err
+	} else if err != nil {
+		return c.submit(ctx, &fetchAnswer{c: c, h: h, full: true, err: err})
+	}
 	a := &fetchAnswer{
-		c: c, h: h, committed: req.IsolationLevel == 1, minBytes: req.MinBytes, maxBytes: c.b.fetchLimit(req.MaxBytes),
+		c: c, h: h, replica: req.ReplicaID, consumer: consumer{req.IsolationLevel == 1, string(req.RackID)}, minBytes: req.MinBytes, maxBytes: c.b.fetchLimit(req.MaxBytes),
 		until: c.in.last.Add(time.Duration(max(req.MaxWaitMs, 0)) * time.Millisecond),
 	}
 	a.full = req.SessionEpoch <= initialEpoch || h.Version < 7
@@ -42,118 +49,115 @@ func (c *conn) fetch(ctx context.Context, h wire.RequestHeader, body []byte) err
 		return c.submit(ctx, a)
 	}
 	if a.session == nil {
-		a.parts = standalone(h.Version, req)
+		a.session = standalone(h.Version, req)
+		a.noteFollower(req, a.session.parts)
 		return c.submit(ctx, a)
 	}
-	a.session.mu.Lock()
-	a.session.update(req)
-	a.parts = append(a.parts, a.session.parts...)
-	a.session.mu.Unlock()
-	if len(a.parts) == 0 { // everything was forgotten
+	if a.update(req) {
 		c.b.sessions.remove(a.session.id)
-		a.session = nil
+		a.session, a.full = standalone(h.Version, req), true
 	}
 	return c.submit(ctx, a)
 }
 
-// fetchLimit is the most bytes that one answer may have.
-func (b *Broker) fetchLimit(asked int32) int {
-	limit := int(fetchMaxBytes.of(b.brokerConfigs()))
-	if asked > 0 {
-		limit = min(limit, int(asked))
-	}
-	return limit
+// update applies a request to its session, and reports whether everything was forgotten.
+func (a *fetchAnswer) update(req *wire.FetchRequest) (empty bool) {
+	f := a.session
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.update(req)
+	a.request = f.requests
+	a.noteFollower(req, f.due(a.c.b, a.c.in.last))
+	return len(f.parts) == 0 && !a.full
 }
 
-// standalone lists the partitions of a request that has no session.
-func standalone(version int16, req *wire.FetchRequest) []*fetchPartition {
-	all := make([]fetchPartition, countPartitions(req))
-	parts := make([]*fetchPartition, 0, len(all))
-	for i := range req.Topics {
-		t := &req.Topics[i]
-		var name []byte
-		if version < 13 {
-			name = append(name, t.Name...)
-		}
-		for j := range t.Partitions {
-			fp := &all[len(parts)]
-			fp.nameBytes, fp.id, fp.num = name, t.ID, t.Partitions[j].Index
-			fp.want(&t.Partitions[j])
-			parts = append(parts, fp)
-		}
-	}
-	return parts
+// fetchLimit is the most bytes that one answer may have.
+func (b *Broker) fetchLimit(asked int32) int {
+	return min(int(fetchMaxBytes.of(b.brokerConfigs())), max(0, int(asked)))
 }
 
 // fetchAnswer is the answer of one fetch. It reads when it is written, so that
 // an answer in the queue holds no records.
 type fetchAnswer struct {
-	c         *conn
-	h         wire.RequestHeader
-	err       error // of the whole request
-	session   *fetchSession
-	full      bool // every partition is answered, changed or not
-	parts     []*fetchPartition
-	minBytes  int32
-	maxBytes  int
-	committed bool // read_committed
-	until     time.Time
-	waits     []fetchWait
+	c        *conn
+	h        wire.RequestHeader
+	err      error         // of the whole request
+	session  *fetchSession // nil with err
+	request  int64         // its number in the session
+	replica  int32         // the follower that fetches, below 0 a consumer
+	full     bool          // every partition is answered, changed or not
+	minBytes int32
+	maxBytes int
+	consumer consumer
+	until    time.Time
+	again    time.Time    // when a throttled replica may be given more; zero: none waits
+	hints    *leaderHints // nil: none to give
 }
 
-// fetchWait waits for one partition to grow.
-type fetchWait struct {
-	logstore.Waiter
-	queue *answers
-	mark  *logstore.Mark
+// consumer is what a consumer tells of itself.
+type consumer struct {
+	committed bool // reads committed records only
+	rack      string
 }
 
-// Wake makes the completer look again; whether it is enough is decided there.
-func (w *fetchWait) Wake(error) { w.queue.wake.nudge() }
-
-func (a *fetchAnswer) deadline() time.Time { return a.until }
+func (a *fetchAnswer) deadline() time.Time {
+	if !a.again.IsZero() && a.again.Before(a.until) {
+		return a.again
+	}
+	return a.until
+}
 
 func (a *fetchAnswer) drop() {
-	for i := range a.waits {
-		a.waits[i].mark.Cancel(&a.waits[i].Waiter)
+	switch {
+	case a.session == nil:
+	case a.session.id == 0:
+		a.session.end()
+	default:
+		a.session.inbox.leave(a.c.queue)
 	}
-	a.waits = nil
 }
 
 // settled reports whether there is enough to read, an error to tell, or no more
 // time. If not, it has the partitions wake the connection when they grow.
 func (a *fetchAnswer) settled(now time.Time) bool {
-	if a.err != nil || len(a.parts) == 0 || !now.Before(a.until) || a.c.b.stopping.Load() {
+	if a.err != nil || !now.Before(a.until) || a.c.b.stopping.Load() {
 		return true
 	}
-	if a.session != nil {
-		a.session.mu.Lock()
-		defer a.session.mu.Unlock()
-	}
-	if a.enough() {
+	f := a.session
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.inbox.wait(a.c.queue) // before anything is looked at
+	a.again = time.Time{}
+	f.refresh(a.c.b)
+	if len(f.parts) == 0 || a.enough() || a.isSuperseded() {
 		return true
 	}
-	a.drop()
-	a.watch()
-	return a.enough() // what came between the look and the watch
+	a.rest()
+	return a.enough() // what came between the look and the rest
 }
 
 // enough reports whether min bytes can be read or a partition has an error.
 func (a *fetchAnswer) enough() bool {
 	have := 0
-	for _, fp := range a.parts {
+	for _, fp := range a.session.hot {
+		if fp.born > a.request {
+			continue
+		}
 		p, err := a.c.b.fetched(a.h.Version, fp)
 		if err != nil {
 			return true
 		}
-		hw := p.hw()
-		if hw <= fp.offset {
+		if a.nearer(fp, p) >= 0 || fp.owesHighWatermark(p) {
+			return true
+		}
+		end := fp.end(p)
+		if end <= fp.offset || !a.mayGive(fp, p) {
 			continue
 		}
 		if a.minBytes <= 1 {
 			return true
 		}
-		have += p.log.SizeFrom(fp.offset, hw, int(fp.maxBytes))
+		have += p.log.SizeFrom(fp.offset, end, int(fp.maxBytes))
 		if have >= int(a.minBytes) {
 			return true
 		}
@@ -161,22 +165,21 @@ func (a *fetchAnswer) enough() bool {
 	return a.minBytes <= 0
 }
 
-// watch registers with every partition for its next growth.
-func (a *fetchAnswer) watch() {
-	a.waits = make([]fetchWait, len(a.parts))
-	n := 0
-	for _, fp := range a.parts {
+// rest has every partition wake the connection when its log grows.
+func (a *fetchAnswer) rest() {
+	f := a.session
+	f.hot = slices.DeleteFunc(f.hot, func(fp *fetchPartition) bool {
 		p, err := a.c.b.fetched(a.h.Version, fp)
-		if err != nil {
-			continue
+		if err != nil || f.ended {
+			return false
 		}
-		w := &a.waits[n]
-		n++
-		w.queue, w.mark = a.c.queue, p.hwMark()
-		w.At, w.Waker = max(p.hw(), fp.offset)+1, w
-		w.mark.Wait(&w.Waiter)
-	}
-	a.waits = a.waits[:n]
+		if !a.full && f.cool(fp, p) { // what is told of all has to look at all
+			return true
+		}
+		mark := fp.watched(p)
+		fp.arm(mark, mark.Load())
+		return false
+	})
 }
 
 // fetched finds the partition that a client wants to read and checks what it
@@ -184,31 +187,39 @@ func (a *fetchAnswer) watch() {
 func (b *Broker) fetched(version int16, fp *fetchPartition) (*partition, error) {
 	var t *topic
 	if version >= 13 {
-		if t = b.topics.withID(fp.id); t == nil {
+		if t = b.topics.withID(fp.id); t == nil && fp.found {
+			return nil, kerr.UnknownTopicOrPartition // deleted meanwhile
+		} else if t == nil {
 			return nil, kerr.UnknownTopicID
 		}
+		fp.found = true
 	} else if t = b.topics.named(fp.nameBytes); t == nil {
 		return nil, kerr.UnknownTopicOrPartition
 	}
-	p, err := t.leading(fp.num)
+	find := t.leading
+	if version >= readReplicaFetch && fp.replica < 0 {
+		find = t.readable
+	}
+	p, err := find(fp.num)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.checkEpoch(fp.leaderEpoch); err != nil {
 		return nil, err
 	}
-	if fp.offset < p.log.Start() || fp.offset > p.log.End() {
-		return nil, kerr.OffsetOutOfRange
+	if fp.replica >= 0 && (p.repl == nil || !p.repl.has(fp.replica)) {
+		return nil, kerr.ReplicaNotAvailable
 	}
-	return p, nil
+	return b.inRange(p, fp)
 }
 
 // encode reads the partitions and writes the answer.
 func (a *fetchAnswer) encode(ctx context.Context, o *outbox) error {
-	a.drop()
+	defer a.drop()
 	if a.session != nil {
 		a.session.mu.Lock()
 		defer a.session.mu.Unlock()
+		a.session.refresh(a.c.b)
 	}
 	if err := o.reserve(ctx, a.estimate()); err != nil {
 		return err
@@ -222,81 +233,114 @@ func (a *fetchAnswer) encode(ctx context.Context, o *outbox) error {
 	}
 	var w wire.FetchWriter
 	w.Begin(o.buf, a.h.Version, errorCode(a.err), id)
-	gave, err := a.write(&w)
-	if err != nil {
+	if err := a.write(&w); err != nil {
 		return err
 	}
-	o.buf = w.Finish()
+	o.buf = w.Finish(a.hints.named())
 	wire.FinishFrame(o.buf, start)
-	if a.session != nil {
-		a.session.served(gave)
-	}
 	return nil
 }
 
 // estimate is the room that the answer will need, roughly.
 func (a *fetchAnswer) estimate() int {
-	size := 128
-	for _, fp := range a.parts {
-		size += 96 + len(fp.nameBytes)
-		if p, err := a.c.b.fetched(a.h.Version, fp); err == nil {
-			size += p.log.SizeFrom(fp.offset, p.hw(), min(int(fp.maxBytes), maxPartitionRead))
+	size, n := 128, 0
+	if a.session != nil {
+		n = len(a.session.hot)
+		for _, fp := range a.session.hot {
+			size += 96 + len(fp.nameBytes)
+			if p, err := a.c.b.fetched(a.h.Version, fp); err == nil {
+				size += p.log.SizeFrom(fp.offset, fp.end(p), min(int(fp.maxBytes), maxPartitionRead))
+			}
 		}
 	}
-	return min(size, a.maxBytes+128+len(a.parts)*96+maxPartitionRead)
+	return min(size, a.maxBytes+128+n*96+maxPartitionRead)
 }
 
 // write puts the partitions into the answer: all of them, or in an incremental
-// answer those of which the client does not know everything. It returns those
-// that gave records.
-func (a *fetchAnswer) write(w *wire.FetchWriter) (gave []*fetchPartition, err error) {
+// answer those of which the client does not know everything. Those that gave records
+// are behind the others next time, so that a full answer does not starve these.
+func (a *fetchAnswer) write(w *wire.FetchWriter) error {
+	f := a.session
+	if f == nil {
+		return nil
+	}
 	left := a.maxBytes
 	var last *fetchPartition
-	for _, fp := range a.parts {
-		r := a.look(fp, left, len(gave) == 0)
-		if !a.full && !r.news(fp) {
+	var kept, gave []*fetchPartition
+	for _, fp := range f.hot {
+		if fp.born > a.request {
+			kept = append(kept, fp)
 			continue
 		}
-		if last == nil || last.id != fp.id || string(last.nameBytes) != string(fp.nameBytes) {
-			w.Topic(fp.nameBytes, fp.id)
-			last = fp
-		}
-		r.header.Committed = a.committed && r.header.ErrorCode == 0
-		n, err := w.Partition(r.header, r.read)
-		if err != nil { // the log start passed the offset meanwhile, or a batch is bad
-			r = failedFetch(fp, err)
-			if _, err := w.Partition(r.header, nil); err != nil {
-				return nil, err
+		r := a.look(fp, left, len(gave) == 0)
+		if a.full || r.news(fp) {
+			if last == nil || last.id != fp.id || string(last.nameBytes) != string(fp.nameBytes) {
+				w.Topic(fp.nameBytes, fp.id)
+				last = fp
+			}
+			n, err := a.tell(w, fp, &r)
+			if err != nil {
+				return err
+			}
+			if n > 0 {
+				left -= n
+				gave = append(gave, fp)
+				continue
 			}
 		}
-		if n > 0 {
-			left -= n
-			a.c.b.metrics.bytesOut.Add(float64(n))
-			gave = append(gave, fp)
-		}
-		fp.hw, fp.start = r.header.HighWatermark, r.header.LogStartOffset
-		if r.header.ErrorCode != 0 {
-			fp.hw = math.MinInt64 // told again when it is over
+		if r.p == nil || f.id == 0 || r.header.PreferredReplica >= 0 || !f.cool(fp, r.p) {
+			kept = append(kept, fp)
 		}
 	}
-	return gave, nil
+	f.hot = append(kept, gave...)
+	return nil
+}
+
+// tell writes one partition and returns how many bytes of records it gave.
+func (a *fetchAnswer) tell(w *wire.FetchWriter, fp *fetchPartition, r *fetchResult) (int, error) {
+	r.header.Committed = r.header.Committed || a.consumer.committed && r.header.ErrorCode == 0
+	n, err := w.Partition(r.header, r.read)
+	if err != nil { // the log start passed the offset meanwhile, or a batch is bad
+		a.c.b.unmeant(err)
+		*r = a.failed(fp, err)
+		if _, err := w.Partition(r.header, nil); err != nil {
+			return 0, err
+		}
+	}
+	a.c.b.metrics.bytesOut.Add(float64(n))
+	fp.hw, fp.start = r.header.HighWatermark, r.header.LogStartOffset
+	if fp.replica >= 0 && r.p != nil {
+		r.p.repl.told(fp.replica, fp.hw)
+		a.gave(fp, r.p, n)
+	}
+	if r.header.ErrorCode != 0 {
+		fp.hw = math.MinInt64 // told again when it is over
+	}
+	return n, nil
 }
 
 // fetchResult is what is told of one partition; read appends its records.
 type fetchResult struct {
+	p      *partition // nil with an error
 	header wire.FetchPartitionHeader
 	read   func([]byte) ([]byte, error)
 }
 
 // news reports whether an incremental answer must name the partition.
 func (r *fetchResult) news(fp *fetchPartition) bool {
-	return r.read != nil || r.header.ErrorCode != 0 ||
+	return r.read != nil || r.header.Diverging != (wire.EpochEnd{}) || r.header.ErrorCode != 0 || r.header.PreferredReplica >= 0 ||
 		r.header.HighWatermark != fp.hw || r.header.LogStartOffset != fp.start
 }
 
-func failedFetch(fp *fetchPartition, err error) fetchResult {
+// failed is what is told of a partition that cannot be read.
+func (a *fetchAnswer) failed(fp *fetchPartition, err error) fetchResult {
 	r := fetchResult{header: wire.NewFetchPartitionHeader(fp.num)}
 	r.header.ErrorCode = errorCode(err)
+	if at, ok := errors.AsType[*refusedAt](err); ok && fp.replica >= 0 {
+		r.header.LogStartOffset = at.logStart // where it starts anew
+	}
+	r.header.Committed = r.header.ErrorCode == kerr.UnknownTopicOrPartition.Code || r.header.ErrorCode == kerr.UnknownTopicID.Code
+	a.nameLeader(fp, &r.header)
 	return r
 }
 
@@ -305,19 +349,40 @@ func failedFetch(fp *fetchPartition, err error) fetchResult {
 func (a *fetchAnswer) look(fp *fetchPartition, left int, first bool) fetchResult {
 	r := fetchResult{header: wire.NewFetchPartitionHeader(fp.num)}
 	p, err := a.c.b.fetched(a.h.Version, fp)
-	if err != nil {
-		return failedFetch(fp, err)
+	if d, ok := errors.AsType[*diverged](err); ok {
+		r.header.Diverging = d.at
+	} else if err != nil {
+		return a.failed(fp, err)
 	}
-	hw := p.hw()
+	end, limit := fp.end(p), min(int(fp.maxBytes), left, maxPartitionRead)
+	hw := p.hw() // after the end of what is given: that must not lie above it
+	if told := min(fp.offset, p.begin); p.repl != nil && fp.replica < 0 && hw < told {
+		hw = told // what the client has read is committed; a new leader does not know it yet
+	}
 	r.header.HighWatermark, r.header.LastStableOffset, r.header.LogStartOffset = hw, hw, p.log.Start()
-	limit := min(int(fp.maxBytes), left, maxPartitionRead)
-	if hw <= fp.offset || limit <= 0 && !first {
+	if err == nil {
+		r.p, r.header.PreferredReplica = p, a.nearer(fp, p)
+	}
+	if err != nil || r.header.PreferredReplica >= 0 || end <= fp.offset || limit <= 0 && !first || !a.mayGive(fp, p) {
 		return r
 	}
-	r.header.SizeHint = p.log.SizeFrom(fp.offset, hw, max(limit, 1))
+	from := fp.offset
+	if planted("skip-batch") && from%100 == 99 {
+		from = min(from+100, end-1)
+	}
+	if planted("read-uncommitted") {
+		end = p.log.End()
+	}
+	r.header.SizeHint = p.log.SizeFrom(fp.offset, end, max(limit, 1))
 	r.read = func(dst []byte) ([]byte, error) {
 		before := len(dst)
-		dst, err := p.log.Read(dst, fp.offset, hw, max(limit, 1))
+		dst, err := p.log.Read(dst, from, end, max(limit, 1))
+		if errors.Is(err, logstore.ErrDamaged) && (p.followed != nil || p.repl.othersInSync()) {
+			err = fmt.Errorf("%w: %w", kerr.KafkaStorageError, err) // one of them serves at once
+		}
+		if err == nil && p.followed != nil {
+			err = p.usable() // what lies below end now may be other records
+		}
 		if err == nil && !first && len(dst)-before > limit {
 			dst = dst[:before]
 		}
@@ -327,20 +392,4 @@ func (a *fetchAnswer) look(fp *fetchPartition, left int, first bool) fetchResult
 		return dst, err
 	}
 	return r
-}
-
-// zstdFetch is the first version whose clients know zstd (KIP-110).
-const zstdFetch = 10
-
-func hasZstd(records []byte) bool {
-	for {
-		b, rest, err := batch.First(records)
-		if err != nil {
-			return false
-		}
-		if b.Codec() == batch.Zstd {
-			return true
-		}
-		records = rest
-	}
 }

@@ -13,25 +13,29 @@ import (
 
 // fetchSessions holds the fetch sessions of this node (KIP-227): a client that
 // follows many partitions names them once and then only what changes. State: a
-// mutex around the index; a session has its own.
+// mutex around the indexes; a session has its own, which is never waited for with
+// this one held.
 type fetchSessions struct {
 	slots func() int // max.incremental.fetch.session.cache.slots
 
-	mu   sync.Mutex
-	byID map[int32]*fetchSession // guarded by mu
+	mu         sync.Mutex
+	byID       map[int32]*fetchSession // guarded by mu
+	byFollower map[int32]*fetchSession // of brokers; guarded by mu
 }
 
-// fetchSession is one client's set of partitions, in the order in which they are
-// served next.
+// fetchSession is one client's set of partitions. mu guards what follows it.
 type fetchSession struct {
-	id      int32
-	usesIDs bool
+	id       int32 // 0 when it is for one request
+	usesIDs  bool
+	follower int32     // below 0: a consumer
+	lastUsed time.Time // guarded by fetchSessions.mu
+	inbox    fetchInbox
 
-	mu       sync.Mutex
-	epoch    int32                        // that the next request must carry; guarded by mu
-	parts    []*fetchPartition            // guarded by mu
-	index    map[fetchKey]*fetchPartition // guarded by mu
-	lastUsed time.Time                    // guarded by fetchSessions.mu
+	mu    sync.Mutex
+	epoch int32 // that the next request must carry
+	parts []*fetchPartition
+	index map[fetchKey]*fetchPartition
+	hotSet
 }
 
 // fetchKey names a partition as the session's requests do: by id or by name.
@@ -49,7 +53,19 @@ type fetchPartition struct {
 	offset      int64
 	maxBytes    int32
 	leaderEpoch int32
+	lastEpoch   int32 // of the last record that the client has, -1 is no claim
+	found       bool  // the topic with this id was there
 	hw, start   int64 // last sent, math.MinInt64 when nothing was
+	replica     int32 // the follower that fetches, below 0 a consumer
+	followerAt
+	fetchWatch
+}
+
+// followerAt is what a follower tells of its log.
+type followerAt struct {
+	flushed  int64
+	logStart int64
+	seen     int32 // partition epoch
 }
 
 const (
@@ -61,7 +77,7 @@ const (
 )
 
 func newFetchSessions(slots func() int) *fetchSessions {
-	return &fetchSessions{slots: slots, byID: map[int32]*fetchSession{}}
+	return &fetchSessions{slots: slots, byID: map[int32]*fetchSession{}, byFollower: map[int32]*fetchSession{}}
 }
 
 // open finds, makes or ends the session that a request speaks of. Without an
@@ -77,15 +93,15 @@ func (s *fetchSessions) open(version int16, req *wire.FetchRequest, now time.Tim
 		return nil, nil
 	case initialEpoch:
 		s.remove(req.SessionID)
-		if countPartitions(req) == 0 {
-			return nil, nil
-		}
-		return s.create(usesIDs, now), nil
+		return s.create(usesIDs, req.ReplicaID, now), nil
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	session := s.byID[req.SessionID]
-	if session == nil {
+	if session != nil {
+		session.lastUsed = now
+	}
+	s.mu.Unlock()
+	if session == nil || max(session.follower, -1) != max(req.ReplicaID, -1) {
 		return nil, kerr.FetchSessionIDNotFound
 	}
 	if session.usesIDs != usesIDs {
@@ -96,8 +112,29 @@ func (s *fetchSessions) open(version int16, req *wire.FetchRequest, now time.Tim
 	if session.epoch != req.SessionEpoch {
 		return nil, kerr.InvalidFetchSessionEpoch
 	}
-	session.lastUsed = now
 	return session, nil
+}
+
+// standalone holds the partitions of a request that has no session.
+func standalone(version int16, req *wire.FetchRequest) *fetchSession {
+	f := &fetchSession{follower: req.ReplicaID}
+	all := make([]fetchPartition, countPartitions(req))
+	for i := range req.Topics {
+		t := &req.Topics[i]
+		var name []byte
+		if version < 13 {
+			name = append(name, t.Name...)
+		}
+		for j := range t.Partitions {
+			fp := &all[len(f.parts)]
+			fp.nameBytes, fp.id, fp.num, fp.inbox = name, t.ID, t.Partitions[j].Index, &f.inbox
+			fp.hw, fp.start = math.MinInt64, math.MinInt64
+			fp.want(req, &t.Partitions[j])
+			f.parts = append(f.parts, fp)
+			f.heat(fp)
+		}
+	}
+	return f
 }
 
 func countPartitions(req *wire.FetchRequest) int {
@@ -110,29 +147,57 @@ func countPartitions(req *wire.FetchRequest) int {
 
 func (s *fetchSessions) remove(id int32) {
 	s.mu.Lock()
-	delete(s.byID, id)
+	gone := s.take(s.byID[id])
 	s.mu.Unlock()
+	gone.end()
 }
 
-// create makes a session, or none when all slots are taken by live ones.
-func (s *fetchSessions) create(usesIDs bool, now time.Time) *fetchSession {
+// take takes a session out of the indexes; the caller holds mu, and ends it afterwards.
+func (s *fetchSessions) take(session *fetchSession) *fetchSession {
+	if session == nil {
+		return nil
+	}
+	delete(s.byID, session.id)
+	if s.byFollower[session.follower] == session {
+		delete(s.byFollower, session.follower)
+	}
+	return session
+}
+
+// create makes a session, or none when all slots are taken by live ones. A
+// follower always gets one, in place of the one that it had.
+func (s *fetchSessions) create(usesIDs bool, follower int32, now time.Time) *fetchSession {
+	session, gone := s.replace(usesIDs, follower, now)
+	gone.end()
+	return session
+}
+
+func (s *fetchSessions) replace(usesIDs bool, follower int32, now time.Time) (made, gone *fetchSession) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	slots := s.slots()
-	if slots <= 0 || len(s.byID) >= slots && !s.evict(now) {
-		return nil
+	if follower >= 0 {
+		gone = s.take(s.byFollower[follower])
+	} else if slots := s.slots(); slots <= 0 {
+		return nil, nil
+	} else if len(s.byID) >= slots {
+		if gone = s.take(s.evictable(now)); gone == nil {
+			return nil, nil
+		}
 	}
 	id := int32(1 + rand.IntN(math.MaxInt32-1))
 	for s.byID[id] != nil {
 		id = int32(1 + rand.IntN(math.MaxInt32-1))
 	}
-	session := &fetchSession{id: id, usesIDs: usesIDs, index: map[fetchKey]*fetchPartition{}, lastUsed: now}
-	s.byID[id] = session
-	return session
+	made = &fetchSession{id: id, usesIDs: usesIDs, follower: follower, index: map[fetchKey]*fetchPartition{}, lastUsed: now}
+	s.byID[id] = made
+	if follower >= 0 {
+		s.byFollower[follower] = made
+	}
+	return made, gone
 }
 
-// evict drops the session that was not used for longest, if that is long enough.
-func (s *fetchSessions) evict(now time.Time) bool {
+// evictable is the session that was not used for longest, if that is long enough.
+func (s *fetchSessions) evictable(now time.Time) *fetchSession {
 	var oldest *fetchSession
 	for _, session := range s.byID {
 		if oldest == nil || session.lastUsed.Before(oldest.lastUsed) {
@@ -140,10 +205,18 @@ func (s *fetchSessions) evict(now time.Time) bool {
 		}
 	}
 	if oldest == nil || now.Sub(oldest.lastUsed) < sessionEvictable {
-		return false
+		return nil
 	}
-	delete(s.byID, oldest.id)
-	return true
+	return oldest
+}
+
+// nudge has whoever waits look again: partitions were taken up or given up.
+func (s *fetchSessions) nudge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, session := range s.byID {
+		session.inbox.nudge()
+	}
 }
 
 func (s *fetchSessions) count() int {
@@ -155,17 +228,26 @@ func (s *fetchSessions) count() int {
 // update applies a request to the session and moves its epoch on. The caller
 // holds mu.
 func (f *fetchSession) update(req *wire.FetchRequest) {
+	f.requests++
+	f.named = f.named[:0]
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		for j := range t.Partitions {
-			f.set(t, &t.Partitions[j])
+			f.set(req, t, &t.Partitions[j])
 		}
 	}
 	for i := range req.ForgottenTopics {
 		t := &req.ForgottenTopics[i]
 		for _, n := range t.Partitions {
-			f.forget(f.key(t.Name, t.ID, n))
+			key := f.key(t.Name, t.ID, n)
+			if fp := f.index[key]; fp != nil {
+				fp.forget()
+				delete(f.index, key)
+			}
 		}
+	}
+	if len(f.index) < len(f.parts) {
+		f.forgotten()
 	}
 	if f.epoch++; f.epoch < 0 {
 		f.epoch = 1
@@ -179,50 +261,22 @@ func (f *fetchSession) key(name []byte, id [16]byte, num int32) fetchKey {
 	return fetchKey{name: string(name), num: num}
 }
 
-func (f *fetchSession) set(t *wire.FetchTopic, rp *wire.FetchPartition) {
+func (f *fetchSession) set(req *wire.FetchRequest, t *wire.FetchTopic, rp *wire.FetchPartition) {
 	key := f.key(t.Name, t.ID, rp.Index)
 	fp := f.index[key]
 	if fp == nil {
 		fp = &fetchPartition{fetchKey: key, nameBytes: []byte(key.name), hw: math.MinInt64, start: math.MinInt64}
+		fp.inbox, fp.born = &f.inbox, f.requests
 		f.index[key] = fp
 		f.parts = append(f.parts, fp)
 	}
-	fp.want(rp)
+	fp.want(req, rp)
+	f.named = append(f.named, fp)
+	f.heat(fp)
 }
 
-func (fp *fetchPartition) want(rp *wire.FetchPartition) {
-	fp.offset, fp.maxBytes, fp.leaderEpoch = rp.FetchOffset, rp.MaxBytes, rp.CurrentLeaderEpoch
-}
-
-func (f *fetchSession) forget(key fetchKey) {
-	fp := f.index[key]
-	if fp == nil {
-		return
-	}
-	delete(f.index, key)
-	for i, other := range f.parts {
-		if other == fp {
-			f.parts = append(f.parts[:i], f.parts[i+1:]...)
-			return
-		}
-	}
-}
-
-// served moves the partitions that gave records behind the others, so that a
-// full answer does not starve those at the end. The caller holds mu.
-func (f *fetchSession) served(gave []*fetchPartition) {
-	if len(gave) == 0 || len(gave) == len(f.parts) {
-		return
-	}
-	behind := make(map[*fetchPartition]bool, len(gave))
-	for _, fp := range gave {
-		behind[fp] = true
-	}
-	next := make([]*fetchPartition, 0, len(f.parts))
-	for _, fp := range f.parts {
-		if !behind[fp] {
-			next = append(next, fp)
-		}
-	}
-	f.parts = append(next, gave...)
+func (fp *fetchPartition) want(req *wire.FetchRequest, rp *wire.FetchPartition) {
+	fp.replica, fp.followerAt = req.ReplicaID, followerAt{rp.FlushedEnd, rp.LogStartOffset, rp.PartitionEpoch}
+	fp.offset, fp.maxBytes = rp.FetchOffset, rp.MaxBytes
+	fp.leaderEpoch, fp.lastEpoch = max(-1, rp.CurrentLeaderEpoch), rp.LastFetchedEpoch
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // frames reads the frames of one connection. Its buffer is small while the
-// connection is quiet, grows to bufferBusy under load and to a frame's size for
+// connection is quiet, grows to bufferBusy under load and up to a frame's size for
 // a larger one, and shrinks when nothing came for bufferIdle. Bytes above the
 // small size are taken from the node's budget. State: the connection's reading
 // goroutine alone.
@@ -36,6 +36,7 @@ type frames struct {
 const (
 	bufferSmall = 4 << 10
 	bufferBusy  = 256 << 10
+	bufferClaim = 64 << 10 // for a frame of which little has come
 	bufferIdle  = 10 * time.Second
 
 	// A frame must be complete within frameGrace plus its length at frameRate.
@@ -95,7 +96,7 @@ func (f *frames) fill(ctx context.Context) error {
 			return err
 		}
 		if f.stopping.Load() { // seen after the deadline was set: a stop's own deadline is not lost
-			return net.ErrClosed
+			return errStopping
 		}
 		n, err := f.nc.Read(f.buf[f.end:])
 		if n > 0 {
@@ -126,12 +127,13 @@ func (f *frames) read(n int) {
 }
 
 // makeRoom puts the beginning of a frame at the front of a buffer that can hold
-// all of it.
+// all of it, or of a large one more than has come.
 func (f *frames) makeRoom(ctx context.Context) error {
 	have := f.end - f.start
 	want := bufferSmall
-	if have >= 4 {
-		want = max(want, 4+int(binary.BigEndian.Uint32(f.buf[f.start:])))
+	if have >= 4 { // a claim of much gets room as it comes true
+		whole := 4 + int(binary.BigEndian.Uint32(f.buf[f.start:]))
+		want = max(want, min(whole, max(bufferClaim, 4*have)))
 	}
 	if f.fills > 0 { // busy: there is more than one read takes
 		want = max(want, min(2*len(f.buf), bufferBusy))
@@ -206,9 +208,6 @@ func (f *frames) due() (at time.Time, slack time.Duration) {
 // mayWait decides about a read that timed out: a quiet connection gives its
 // large buffer back and goes on; a frame that trickles and an idle limit end it.
 func (f *frames) mayWait() bool {
-	if f.stopping.Load() {
-		return false
-	}
 	f.deadline = time.Time{} // the next one is exact
 	if due, _ := f.due(); time.Now().Before(due) {
 		return true

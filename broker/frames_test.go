@@ -153,3 +153,15 @@ func TestFramesBudget(t *testing.T) {
 		t.Error("the budget is not whole after release")
 	}
 }
+
+// A frame that is claimed takes no more from the budget than a multiple of what has come.
+func TestFramesClaim(t *testing.T) {
+	head := binary.BigEndian.AppendUint32(nil, 40<<20)
+	f := newFrames(pipe(t, append(head, make([]byte, 100_000)...)), 50<<20)
+	if _, err := readAll(t, f); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatal(err)
+	}
+	if f.taken > 500_000 {
+		t.Errorf("%d bytes taken for the first 100,000 of a frame", f.taken)
+	}
+}

@@ -25,7 +25,7 @@ func (b *Broker) initProducerID(ctx context.Context, _ *conn, req *kmsg.InitProd
 	case req.TransactionalID != nil:
 		resp.ErrorCode = kerr.TransactionalIDAuthorizationFailed.Code
 		return nil
-	case req.Version >= 3 && (req.ProducerID < 0) != (req.ProducerEpoch < 0):
+	case req.Version >= 3 && (req.ProducerID == -1) != (req.ProducerEpoch == -1):
 		resp.ErrorCode = kerr.InvalidRequest.Code
 		return nil
 	}

@@ -2,7 +2,9 @@ package broker
 
 import (
 	"context"
+	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -18,6 +20,7 @@ type limits struct {
 	decodes *budget // what kmsg may allocate for requests that it decodes
 	small   *budget // the same for small ones, so that they do not queue behind large ones
 	answers *budget // encoded fetch answers not yet written
+	largest int     // request.decode.max.bytes
 }
 
 // kmsg checks array claims only against the bytes that remain: a request can
@@ -35,13 +38,14 @@ func (l *limits) decoding(length int) *budget {
 	return l.decodes
 }
 
-func newLimits() *limits {
-	whole := machineMemory()
+func newLimits(largest int64) *limits {
+	whole := MachineMemory()
 	return &limits{
 		frames:  newBudget(clamp(whole/8, 256<<20, 4<<30)),
-		decodes: newBudget(clamp(whole/8, 1<<30, 4<<30)),
+		decodes: newBudget(max(largest*decodeFactor, clamp(whole/8, 256<<20, 4<<30))),
 		small:   newBudget(clamp(whole/16, 256<<20, 1<<30)),
 		answers: newBudget(clamp(whole/8, 256<<20, 4<<30)),
+		largest: int(largest),
 	}
 }
 
@@ -65,17 +69,33 @@ func (g *budget) give(n int64) { g.sem.Release(n) }
 
 func clamp(v, low, high int64) int64 { return max(low, min(v, high)) }
 
-// machineMemory is the memory of the cgroup if that is limited, else of the machine.
-func machineMemory() int64 {
+// MachineMemory is the memory in bytes that this process may use: the machine's, or what
+// its cgroups leave of that.
+func MachineMemory() int64 {
 	var si unix.Sysinfo_t
 	whole := int64(4 << 30)
 	if unix.Sysinfo(&si) == nil {
 		whole = int64(si.Totalram) * int64(si.Unit)
 	}
-	if text, err := os.ReadFile("/sys/fs/cgroup/memory.max"); err == nil {
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil {
-			whole = min(whole, n)
+	own, _ := os.ReadFile("/proc/self/cgroup")
+	return min(whole, cgroupMemory("/sys/fs/cgroup", string(own)))
+}
+
+// cgroupMemory is the least memory.max from the group that own names, in the words of
+// /proc/self/cgroup, up to the root of the tree.
+func cgroupMemory(root, own string) int64 {
+	_, path, _ := strings.Cut("\n"+own, "\n0::")
+	path, _, _ = strings.Cut(path, "\n")
+	least := int64(math.MaxInt64)
+	for group := filepath.Join("/", path); ; group = filepath.Dir(group) {
+		text, err := os.ReadFile(filepath.Join(root, group, "memory.max"))
+		if err == nil {
+			if n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil {
+				least = min(least, n)
+			}
+		}
+		if group == "/" {
+			return least
 		}
 	}
-	return whole
 }

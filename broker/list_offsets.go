@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"math"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -42,6 +44,7 @@ func (b *Broker) listOffsets(_ context.Context, _ *conn, req *kmsg.ListOffsetsRe
 			if n == 1 {
 				found, err = b.listOffset(rt.Topic, &rp, req.Version)
 			}
+			b.unmeant(err)
 			p.ErrorCode = errorCode(err)
 			if err == nil {
 				p.Offset, p.Timestamp, p.LeaderEpoch = found.offset, found.timestamp, found.epoch
@@ -78,45 +81,103 @@ func (b *Broker) listOffset(topic string, rp *kmsg.ListOffsetsRequestTopicPartit
 	}
 	if rp.Timestamp >= 0 {
 		found.offset, found.timestamp, found.epoch, err = p.log.OffsetForTime(rp.Timestamp)
-		return found, err
+		return p.committed(found, err, version)
 	}
 	if from, ok := lowestVersion[rp.Timestamp]; !ok || version < from {
 		return found, kerr.UnsupportedVersion
 	}
 	switch rp.Timestamp {
 	case latestTimestamp:
-		return foundOffset{p.hw(), -1, p.epoch}, nil
+		hw := p.hw()
+		if planted("stale-end") {
+			hw -= hw * 7919 % 512
+		}
+		if hw >= p.begin || p.repl == nil {
+			return foundOffset{hw, -1, p.epoch}, nil
+		}
+		return found, notYet(version)
 	case maxTimestamp:
 		found.offset, found.timestamp, found.epoch, err = p.log.MaxTimestamp()
-		return found, err
-	case earliestTimestamp:
-		start := p.log.Start()
-		return foundOffset{start, -1, p.log.EpochAt(start)}, nil
-	case earliestLocalTimestamp:
-		found = foundOffset{p.log.Start(), -1, p.epoch}
-		if epoch := p.log.EpochAt(found.offset); epoch >= 0 {
-			found.epoch = epoch
+		if err == nil && p.repl != nil && found.offset >= p.hw() {
+			return found, notYet(version)
 		}
-		return found, nil
+		return found, err
+	case earliestTimestamp, earliestLocalTimestamp:
+		start, epoch := p.startEpoch()
+		return foundOffset{start, -1, epoch}, nil
 	}
 	return foundOffset{-1, -1, -1}, nil
 }
 
-// offsetForLeaderEpoch tells where a leader epoch ended (KIP-320).
-func (b *Broker) offsetForLeaderEpoch(_ context.Context, _ *conn, req *kmsg.OffsetForLeaderEpochRequest, resp *kmsg.OffsetForLeaderEpochResponse) error {
+// committed is what was found by time: only what is committed is told. A new leader
+// does not know yet of all that is (KIP-207).
+func (p *partition) committed(found foundOffset, err error, version int16) (foundOffset, error) {
+	hw := p.hw()
+	switch {
+	case err != nil || p.repl == nil || found.offset < hw:
+		return found, err
+	case hw < p.begin:
+		return found, notYet(version)
+	}
+	return foundOffset{-1, -1, -1}, nil
+}
+
+// notYet has the client ask again soon.
+func notYet(version int16) error {
+	if version < 5 {
+		return kerr.LeaderNotAvailable
+	}
+	return kerr.OffsetNotAvailable
+}
+
+// offsetForLeaderEpoch tells where a leader epoch ended (KIP-320). Who was told of a
+// leader epoch before this broker was may wait for it a moment.
+func (b *Broker) offsetForLeaderEpoch(ctx context.Context, _ *conn, req *kmsg.OffsetForLeaderEpochRequest, resp *kmsg.OffsetForLeaderEpochResponse) error {
+	ctx, cancel := context.WithTimeout(ctx, epochPatience)
+	defer cancel()
 	for _, rt := range req.Topics {
 		t := kmsg.NewOffsetForLeaderEpochResponseTopic()
 		t.Topic = rt.Topic
 		for _, rp := range rt.Partitions {
 			p := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 			p.Partition = rp.Partition
-			epoch, end, err := b.epochEnd(rt.Topic, &rp)
+			epoch, end, err := b.awaitEpochEnd(ctx, rt.Topic, &rp)
 			p.LeaderEpoch, p.EndOffset, p.ErrorCode = epoch, end, errorCode(err)
 			t.Partitions = append(t.Partitions, p)
 		}
 		resp.Topics = append(resp.Topics, t)
 	}
 	return nil
+}
+
+// epochPatience is how long a client waits for metadata that it has and this broker not.
+const epochPatience = 250 * time.Millisecond
+
+// awaitEpochEnd is epochEnd once this broker has taken up the epoch that the client knows.
+func (b *Broker) awaitEpochEnd(ctx context.Context, topic string, rp *kmsg.OffsetForLeaderEpochRequestTopicPartition) (epoch int32, end int64, err error) {
+	for {
+		_, changed := b.applied.get()
+		epoch, end, err = b.epochEnd(topic, rp)
+		if err == nil || rp.CurrentLeaderEpoch <= b.knownEpoch(topic, rp.Partition) || !waitFor(ctx, changed) {
+			return epoch, end, err
+		}
+	}
+}
+
+// knownEpoch is the leader epoch in which this broker leads or follows a partition; where
+// it does neither no later one is waited for.
+func (b *Broker) knownEpoch(topic string, n int32) int32 {
+	t := b.topics.named([]byte(topic))
+	if t == nil || n < 0 || int(n) >= t.count() {
+		return math.MaxInt32
+	}
+	if p := t.partition(n); p != nil {
+		return p.epoch
+	}
+	if f := t.followed[n]; f != nil {
+		return f.epoch
+	}
+	return math.MaxInt32
 }
 
 // epochEnd answers for one partition; -1, -1 when the epoch is not known.
@@ -128,9 +189,9 @@ func (b *Broker) epochEnd(topic string, rp *kmsg.OffsetForLeaderEpochRequestTopi
 	if err := p.checkEpoch(rp.CurrentLeaderEpoch); err != nil {
 		return -1, -1, err
 	}
-	if rp.LeaderEpoch == p.epoch { // it may have no records yet
-		return p.epoch, p.log.End(), nil
+	if rp.LeaderEpoch > p.epoch && !b.speaksFor(p) { // another broker leads in it
+		return -1, -1, kerr.UnknownLeaderEpoch
 	}
-	epoch, end = p.log.EpochEnd(rp.LeaderEpoch)
+	epoch, end = p.epochEnd(rp.LeaderEpoch)
 	return epoch, end, nil
 }

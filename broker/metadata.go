@@ -17,7 +17,22 @@ import (
 // for by name and is not there is created when client and broker allow it, and
 // the same answer has its leader. Versions 0–3 always allow it; authorized
 // operations are told from 8 on (KIP-430), ids are asked for from 12 on (KIP-516).
-func (b *Broker) metadata(ctx context.Context, c *conn, req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) error {
+//
+// An answer that would name a leader that died a moment ago waits until there is
+// another.
+func (b *Broker) metadata(ctx context.Context, c *conn, req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse, done func()) error {
+	topics := func(snap *meta.Snapshot, each func(*meta.Topic)) { askedTopics(snap, req, each) }
+	return c.onceLed(ctx, topics, func() error {
+		err := b.describe(ctx, c, req, resp)
+		if err == nil {
+			done()
+		}
+		return err
+	})
+}
+
+// describe fills in the answer to a Metadata request.
+func (b *Broker) describe(ctx context.Context, c *conn, req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) error {
 	b.describeNodes(c, resp)
 	if req.Topics == nil || req.Version == 0 && len(req.Topics) == 0 {
 		for t := range b.snap().Topics() {
@@ -25,8 +40,16 @@ func (b *Broker) metadata(ctx context.Context, c *conn, req *kmsg.MetadataReques
 		}
 	} else {
 		create := req.AllowAutoTopicCreation || req.Version < 4
+		byID := slices.ContainsFunc(req.Topics, asksByID)
 		for rt := range distinct(req.Topics, metadataKey) {
-			resp.Topics = append(resp.Topics, b.findTopic(ctx, req.Version, rt, create))
+			if err := ctx.Err(); err != nil { // the connection is gone
+				return err
+			}
+			if byID && req.Version < 12 {
+				resp.Topics = append(resp.Topics, missingTopic(rt, kerr.InvalidRequest))
+				continue
+			}
+			resp.Topics = append(resp.Topics, b.findTopic(ctx, rt, create))
 		}
 	}
 	if req.IncludeClusterAuthorizedOperations {
@@ -38,6 +61,25 @@ func (b *Broker) metadata(ctx context.Context, c *conn, req *kmsg.MetadataReques
 		}
 	}
 	return nil
+}
+
+// askedTopics are the topics of a request that are there.
+func askedTopics(snap *meta.Snapshot, req *kmsg.MetadataRequest, each func(*meta.Topic)) {
+	if req.Topics == nil || req.Version == 0 && len(req.Topics) == 0 {
+		for t := range snap.Topics() {
+			each(t)
+		}
+		return
+	}
+	for _, rt := range req.Topics {
+		t := snap.TopicByID(rt.TopicID)
+		if rt.Topic != nil {
+			t = snap.Topic(*rt.Topic)
+		}
+		if t != nil {
+			each(t)
+		}
+	}
 }
 
 // What whoever reaches this broker may do, as bits of Kafka's ACL operations:
@@ -57,13 +99,22 @@ func metadataKey(rt *kmsg.MetadataRequestTopic) string {
 
 // describeNodes fills in the brokers, the cluster's id and the controller.
 func (b *Broker) describeNodes(c *conn, resp *kmsg.MetadataResponse) {
-	for _, node := range b.nodes(c, b.snap().Brokers()) {
+	for _, node := range b.nodes(c, answering(b.snap())) {
 		rb := kmsg.NewMetadataResponseBroker()
 		rb.NodeID, rb.Host, rb.Port, rb.Rack = node.id, node.host, node.port, node.rack
 		resp.Brokers = append(resp.Brokers, rb)
 	}
 	resp.ClusterID = new(b.snap().Cluster().ID)
 	resp.ControllerID = b.controllerID()
+}
+
+// answering are the brokers that clients may ask: those that are active, and those that
+// stop and still tell who leads now.
+func answering(snap *meta.Snapshot) []*meta.Broker {
+	return slices.DeleteFunc(slices.Clone(snap.AllBrokers()), func(br *meta.Broker) bool {
+		s := snapshotView{snap}.standing(br.ID)
+		return s != serving && s != leaving
+	})
 }
 
 // node is a broker as clients are told of it.
@@ -110,11 +161,15 @@ func (b *Broker) controllerID() int32 {
 }
 
 // findTopic answers for one topic that a client names.
-func (b *Broker) findTopic(ctx context.Context, version int16, rt *kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
-	t, err := b.namedTopic(ctx, version, rt, create)
+func (b *Broker) findTopic(ctx context.Context, rt *kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
+	t, err := b.namedTopic(ctx, rt, create)
 	if err == nil {
 		return b.describeTopic(t)
 	}
+	return missingTopic(rt, err)
+}
+
+func missingTopic(rt *kmsg.MetadataRequestTopic, err error) kmsg.MetadataResponseTopic {
 	missing := kmsg.NewMetadataResponseTopic()
 	missing.TopicID, missing.ErrorCode = rt.TopicID, errorCode(err)
 	if rt.Topic != nil && !errors.Is(err, kerr.UnknownTopicID) {
@@ -124,11 +179,8 @@ func (b *Broker) findTopic(ctx context.Context, version int16, rt *kmsg.Metadata
 }
 
 // namedTopic finds the topic that a client names, by id or by name.
-func (b *Broker) namedTopic(ctx context.Context, version int16, rt *kmsg.MetadataRequestTopic, create bool) (*meta.Topic, error) {
-	if rt.Topic == nil || rt.TopicID != [16]byte{} {
-		if version < 12 {
-			return nil, kerr.InvalidRequest
-		}
+func (b *Broker) namedTopic(ctx context.Context, rt *kmsg.MetadataRequestTopic, create bool) (*meta.Topic, error) {
+	if asksByID(*rt) {
 		if t := b.snap().TopicByID(rt.TopicID); t != nil {
 			return t, nil
 		}
@@ -139,6 +191,8 @@ func (b *Broker) namedTopic(ctx context.Context, version int16, rt *kmsg.Metadat
 	}
 	return b.autoCreate(ctx, *rt.Topic, create)
 }
+
+func asksByID(rt kmsg.MetadataRequestTopic) bool { return rt.Topic == nil || rt.TopicID != [16]byte{} }
 
 // describeTopic tells of a topic as the snapshot has it. A partition whose leader
 // is not alive is listed with LEADER_NOT_AVAILABLE.
@@ -152,11 +206,11 @@ func (b *Broker) describeTopic(t *meta.Topic) kmsg.MetadataResponseTopic {
 		*rp = kmsg.NewMetadataResponseTopicPartition()
 		rp.Partition, rp.Leader, rp.LeaderEpoch = int32(n), p.Leader, p.LeaderEpoch
 		rp.Replicas, rp.ISR = p.Replicas, p.ISR
-		if !led(snap, p) {
+		if !led(snap, p) || b.peers.isLost(p) {
 			rp.Leader, rp.ErrorCode = -1, kerr.LeaderNotAvailable.Code
 		}
 		for _, id := range p.Replicas {
-			if _, live := snap.Live(id); !live {
+			if _, live := snap.Live(id); !live || slices.Contains(p.Offline, id) {
 				rp.OfflineReplicas = append(rp.OfflineReplicas, id)
 			}
 		}
@@ -179,7 +233,7 @@ func (b *Broker) autoCreate(ctx context.Context, name string, allowed bool) (*me
 	if err := b.checkCollision(name); err != nil {
 		return nil, err
 	}
-	replicas, err := b.place(int(numPartitions.of(b.brokerConfigs())), int(defaultReplicationFactor.of(b.brokerConfigs())))
+	replicas, err := b.place(int(numPartitions.of(b.brokerConfigs())), b.defaultFactor())
 	if err != nil {
 		return nil, err
 	}
@@ -208,30 +262,6 @@ func (b *Broker) createTopic(ctx context.Context, t meta.NewTopic) error {
 		b.log.Info("topic created", "topic", t.Name, "partitions", len(t.Replicas))
 	}
 	return err
-}
-
-// place chooses the replicas of new partitions, the first leads: brokers in turn,
-// beginning with the one that has least.
-func (b *Broker) place(partitions, factor int) ([][]int32, error) {
-	snap := b.snap()
-	brokers := snap.Brokers()
-	if factor > len(brokers) {
-		return nil, explain(kerr.InvalidReplicationFactor, "Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached because only %d broker(s) are registered.", factor, factor, len(brokers))
-	}
-	load := map[int32]int{}
-	for t := range snap.Topics() {
-		for _, p := range t.Partitions {
-			load[p.Leader]++
-		}
-	}
-	slices.SortStableFunc(brokers, func(x, y *meta.Broker) int { return load[x.ID] - load[y.ID] })
-	replicas := make([][]int32, partitions)
-	for i := range replicas {
-		for j := range factor {
-			replicas[i] = append(replicas[i], brokers[(i+j)%len(brokers)].ID)
-		}
-	}
-	return replicas, nil
 }
 
 // internalTopic reports whether a topic belongs to the brokers.

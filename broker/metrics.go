@@ -3,7 +3,8 @@ package broker
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chronik/logstore"
 )
 
 // metrics are the node's figures for Prometheus. The names under kafka_ are those
@@ -43,10 +44,21 @@ func (m *metrics) serve(routes map[int16]route) {
 		Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
 	}, []string{"api"})
 	for key := range routes {
-		api := kmsg.NameForKey(key)
+		api := apiName(key)
 		m.requests[key], m.latency[key] = requests.WithLabelValues(api), latency.WithLabelValues(api)
 	}
 	m.registry.MustRegister(requests, latency)
+}
+
+// compaction adds the figures of compaction.
+func (m *metrics) compaction(now func() logstore.CompactionStats) {
+	counter := func(name, help string, value func(logstore.CompactionStats) int64) {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value(now())) }))
+	}
+	counter("chronik_compactions_total", "Logs compacted.", func(s logstore.CompactionStats) int64 { return s.Runs })
+	counter("chronik_compaction_read_bytes_total", "Bytes read by compaction.", func(s logstore.CompactionStats) int64 { return s.BytesRead })
+	counter("chronik_compaction_written_bytes_total", "Bytes written by compaction.", func(s logstore.CompactionStats) int64 { return s.BytesWritten })
+	m.gauge("chronik_compaction_failing_logs", "Logs whose last compaction failed.", func() float64 { return float64(now().FailingLogs) })
 }
 
 // gauge adds a figure that is read when it is asked for.

@@ -13,10 +13,11 @@ import (
 // atomic pointers, in shards so that a change copies little; mu serializes
 // writers.
 type topicSet struct {
-	mu     sync.Mutex
-	seed   maphash.Seed
-	byName [setShards]atomic.Pointer[map[string]*topic]
-	byID   [setShards]atomic.Pointer[map[[16]byte]*topic]
+	mu      sync.Mutex
+	seed    maphash.Seed
+	byName  [setShards]atomic.Pointer[map[string]*topic]
+	byID    [setShards]atomic.Pointer[map[[16]byte]*topic]
+	version atomic.Int64 // counts the changes, after each
 }
 
 const setShards = 256
@@ -28,8 +29,10 @@ type topic struct {
 	nameBytes  []byte // for answers
 	id         [16]byte
 	session    int64 // broker epoch in which it was applied
+	partial    bool  // a full disk hindered some partitions
 	defaults   int64 // version of the broker-wide settings that it was applied with
 	partitions atomic.Pointer[[]*partition]
+	followed   []*followed // by number, nil where this broker does not follow; as it is when the topic is put
 }
 
 func newTopicSet() *topicSet {
@@ -55,6 +58,7 @@ func (s *topicSet) withID(id [16]byte) *topic {
 func (s *topicSet) put(t *topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.version.Add(1)
 	name := &s.byName[maphash.String(s.seed, t.name)%setShards]
 	if old := (*name.Load())[t.name]; old != nil && old.id != t.id {
 		edit(&s.byID[old.id[0]], func(m map[[16]byte]*topic) { delete(m, old.id) })
@@ -67,6 +71,7 @@ func (s *topicSet) put(t *topic) {
 func (s *topicSet) remove(t *topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	defer s.version.Add(1)
 	edit(&s.byName[maphash.String(s.seed, t.name)%setShards], func(m map[string]*topic) {
 		if m[t.name] == t {
 			delete(m, t.name)

@@ -27,6 +27,7 @@ type produceAnswer struct {
 // produceWait waits for the records of one partition.
 type produceWait struct {
 	logstore.Waiter
+	mark             *logstore.Mark
 	answer           *produceAnswer
 	p                *partition
 	topic, partition int
@@ -49,18 +50,30 @@ func (a *produceAnswer) await() {
 	a.wanted.Store(1) // held until all are registered
 	for i := range a.waits {
 		w := &a.waits[i]
-		if w.p.hw() >= w.At {
+		w.mark, w.answer = w.p.ackedMark(a.acks), a
+		if w.reached() {
 			continue
 		}
-		w.answer, w.Waker, w.waiting = a, w, true
+		w.Waker, w.waiting = w, true
 		a.wanted.Add(1)
-		w.p.hwMark().Wait(&w.Waiter)
+		w.mark.Wait(&w.Waiter)
+		if a.acks == -1 && w.p.repl != nil && w.p.repl.below.Load() {
+			w.p.repl.dismiss() // the others were before this one waited
+		}
 	}
 	a.wanted.Add(-1)
 }
 
+// reached reports whether the records are as durable as they have to be: in this
+// leadership. In the next one other records may stand at their offsets. Nothing is
+// appended in the next before gone is set, so gone is looked at last.
+func (w *produceWait) reached() bool { return w.mark.Load() >= w.At && !w.p.gone.Load() }
+
 // Wake is called by the log. The answer may be gone as soon as wanted is zero.
 func (w *produceWait) Wake(err error) {
+	if err == nil && w.p.gone.Load() {
+		err = kerr.NotLeaderForPartition
+	}
 	w.err = err
 	queue := w.answer.c.queue
 	if w.answer.wanted.Add(-1) == 0 {
@@ -78,7 +91,7 @@ func (a *produceAnswer) deadline() time.Time { return a.until }
 func (a *produceAnswer) drop() {
 	for i := range a.waits {
 		if w := &a.waits[i]; w.waiting {
-			w.p.hwMark().Cancel(&w.Waiter)
+			w.mark.Cancel(&w.Waiter)
 		}
 	}
 }
@@ -96,6 +109,7 @@ func (a *produceAnswer) encode(ctx context.Context, o *outbox) error {
 			fail(&a.resp.Topics[w.topic].Partitions[w.partition], err)
 		}
 	}
+	a.nameLeaders()
 	if err := o.reserve(ctx, a.resp.Size()); err != nil {
 		return err
 	}
@@ -110,19 +124,22 @@ func (a *produceAnswer) encode(ctx context.Context, o *outbox) error {
 	return nil
 }
 
-// outcome is what became of the appended records of one partition. A late
-// answer does not look at err, which may be written right now.
+// outcome is what became of the appended records of one partition: what its wake told,
+// however long ago. A late answer does not look at that, it may be written right now.
+// A leader that answers for itself alone must still be one when it does.
 func (w *produceWait) outcome(late bool) error {
 	switch {
-	case w.p.hw() >= w.At:
+	case !w.waiting, late && w.reached(), !late && w.err == nil:
+		if w.answer.acks == 1 && w.p.repl != nil {
+			return w.answer.c.b.mayAnswer(w.p)
+		}
 		return nil
 	case w.p.gone.Load():
 		return kerr.NotLeaderForPartition
 	case late:
 		return kerr.RequestTimedOut
-	default:
-		return w.err
 	}
+	return w.err
 }
 
 // failure is the first error of an answer that is not sent.

@@ -15,9 +15,6 @@ import (
 const (
 	apiVersionsKey = 18
 
-	// maxDecode bounds a request that kmsg decodes.
-	maxDecode = 8 << 20
-
 	// startPatience is how long a request waits for a broker that is starting.
 	startPatience = 10 * time.Second
 )
@@ -39,6 +36,9 @@ func (c *conn) serve(ctx context.Context, frame []byte) error {
 	c.b.metrics.requests[h.Key].Inc()
 	if h.Version < r.min || h.Version > r.max {
 		if h.Key == apiVersionsKey {
+			if err := c.commit(ctx); err != nil {
+				return err
+			}
 			return c.submit(ctx, &typedAnswer{h, c.b.unsupportedApiVersions()})
 		}
 		return fmt.Errorf("%w: %s version %d is not served", errRequest, kmsg.NameForKey(h.Key), h.Version)
@@ -61,8 +61,8 @@ func (c *conn) serve(ctx context.Context, frame []byte) error {
 func (c *conn) serveTyped(ctx context.Context, r route, h wire.RequestHeader, body []byte) error {
 	req := kmsg.RequestForKey(h.Key)
 	req.SetVersion(h.Version)
-	if len(body) > maxDecode {
-		return fmt.Errorf("%w: %s of %d bytes, above %d", errRequest, kmsg.NameForKey(h.Key), len(body), maxDecode)
+	if most := c.b.limits.largest; len(body) > most {
+		return fmt.Errorf("%w: %s of %d bytes, above request.decode.max.bytes=%d", errRequest, kmsg.NameForKey(h.Key), len(body), most)
 	}
 	memory := c.b.limits.decoding(len(body))
 	taken, err := memory.take(ctx, int64(len(body))*decodeFactor)
@@ -74,6 +74,14 @@ func (c *conn) serveTyped(ctx context.Context, r route, h wire.RequestHeader, bo
 		return fmt.Errorf("%w: %s version %d: %w", errRequest, kmsg.NameForKey(h.Key), h.Version, err)
 	}
 	began := time.Now()
+	if r.later != nil {
+		c.clientID = string(h.ClientID)
+		a := &laterAnswer{typedAnswer: typedAnswer{h: h}, queue: c.queue, began: began, took: c.b.metrics.latency[h.Key]}
+		if err := r.later(ctx, c, req, a); err != nil {
+			return fmt.Errorf("%s: %w", kmsg.NameForKey(h.Key), err)
+		}
+		return c.submit(ctx, a)
+	}
 	resp, err := r.serve(ctx, c, req)
 	if err != nil {
 		return fmt.Errorf("%s: %w", kmsg.NameForKey(h.Key), err)
@@ -114,7 +122,24 @@ func (b *Broker) apiVersions(_ context.Context, _ *conn, req *kmsg.ApiVersionsRe
 		k.ApiKey, k.MinVersion, k.MaxVersion = a.Key, a.Min, a.Max
 		resp.ApiKeys = append(resp.ApiKeys, k)
 	}
+	features(resp)
 	return nil
+}
+
+// The levels of the metadata that tools for Kafka may count on.
+const (
+	lowestMetadataVersion = 7  // of Kafka 3.3, the lowest that Kafka 4 knows
+	metadataVersion       = 29 // of Kafka 4.2
+)
+
+// features tells which levels of features are in force (KIP-584).
+func features(resp *kmsg.ApiVersionsResponse) {
+	s := kmsg.NewApiVersionsResponseSupportedFeature()
+	s.Name, s.MinVersion, s.MaxVersion = "metadata.version", lowestMetadataVersion, metadataVersion
+	f := kmsg.NewApiVersionsResponseFinalizedFeature()
+	f.Name, f.MinVersionLevel, f.MaxVersionLevel = s.Name, metadataVersion, metadataVersion
+	resp.SupportedFeatures, resp.FinalizedFeatures = append(resp.SupportedFeatures, s), append(resp.FinalizedFeatures, f)
+	resp.FinalizedFeaturesEpoch = 1 // they never change while a broker runs
 }
 
 // mistaken reports whether the client believes to talk to another broker.

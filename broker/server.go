@@ -88,10 +88,25 @@ func (s *server) run(ctx context.Context, b *Broker) error {
 	s.mu.Lock()
 	for c := range s.conns { // readers end; answers to what was appended may still leave
 		err = errors.Join(err, ignoreClosed(c.nc.SetReadDeadline(time.Now())))
+		c.queue.wake.nudge() // long polls are over
 	}
 	s.mu.Unlock()
+	force := time.AfterFunc(stopPatience, s.closeAll)
+	defer force.Stop()
 	s.tasks.Wait()
 	return err
+}
+
+// stopPatience is how long connections have to end by themselves.
+const stopPatience = 2 * time.Second
+
+// closeAll ends the connections that are left, whatever they wait for.
+func (s *server) closeAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.close()
+	}
 }
 
 func ignoreClosed(err error) error {
@@ -106,7 +121,7 @@ func ignoreClosed(err error) error {
 func (s *server) accept(ctx context.Context, b *Broker, l net.Listener) {
 	// Requests in flight outlive the signal to stop; the connection's own end
 	// bounds them.
-	connCtx := context.WithoutCancel(ctx)
+	forConns := context.WithoutCancel(ctx)
 	for {
 		nc, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -121,7 +136,7 @@ func (s *server) accept(ctx context.Context, b *Broker, l net.Listener) {
 				return
 			}
 		}
-		c := newConn(b, nc)
+		c, connCtx := newConn(forConns, b, nc)
 		if err := s.admit(c); err != nil {
 			s.hints.log(b.log, nc.RemoteAddr(), err)
 			c.close()
@@ -188,6 +203,7 @@ func unspecified(host string) bool {
 }
 
 // hints logs what clients do wrong, at most one line a second for each kind and address.
+// Other lines that clients can cause are held back by it too.
 type hints struct {
 	mu   sync.Mutex
 	last map[string]time.Time // guarded by mu
@@ -200,19 +216,24 @@ func (h *hints) log(log *slog.Logger, from net.Addr, err error) {
 	if splitErr != nil {
 		host = from.String()
 	}
-	kind := host + " " + kindOf(err)
+	if h.isNew(host + " " + kindOf(err)) {
+		log.Warn("connection closed", "client", from, "err", err)
+	}
+}
+
+// isNew reports whether no such kind was logged in the last second.
+func (h *hints) isNew(kind string) bool {
 	now := time.Now()
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	if now.Sub(h.last[kind]) < time.Second {
-		h.mu.Unlock()
-		return
+		return false
 	}
 	if len(h.last) > 1000 {
 		clear(h.last)
 	}
 	h.last[kind] = now
-	h.mu.Unlock()
-	log.Warn("connection closed", "client", from, "err", err)
+	return true
 }
 
 func kindOf(err error) string {

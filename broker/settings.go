@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -42,7 +43,9 @@ func (s *setting[T]) readOnly() bool              { return s.fixed }
 func (s *setting[T]) everywhere() bool            { return s.uniform }
 func (s *setting[T]) configType() kmsg.ConfigType { return s.typ }
 func (s *setting[T]) help() string                { return s.doc }
-func (s *setting[T]) defaultText() string         { return fmt.Sprint(s.def) }
+
+// defaultText writes large fractions as Kafka does: 1.79E308.
+func (s *setting[T]) defaultText() string { return strings.Replace(fmt.Sprint(s.def), "e+", "E", 1) }
 
 func (s *setting[T]) check(name, value string) error {
 	if _, err := s.parse(value); err != nil {
@@ -103,6 +106,11 @@ func number(kind string, bits int, low, high int64) func(string) (int64, error) 
 // longest is the largest number that a setting can have; most stand for "never".
 const longest = math.MaxInt64
 
+// lasting is a setting as a time: what is more than a time can be is the longest one.
+func lasting(n int64, unit time.Duration) time.Duration {
+	return time.Duration(min(n, longest/int64(unit))) * unit
+}
+
 func boolean(text string) (bool, error) {
 	switch strings.ToLower(strings.TrimSpace(text)) {
 	case "true":
@@ -135,21 +143,54 @@ func only(value, why string) func(string) (string, error) {
 	}
 }
 
+// decimal parses a number with bounds, both inclusive.
+func decimal(low, high float64) func(string) (float64, error) {
+	return func(text string) (float64, error) {
+		v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		switch {
+		case err != nil || math.IsNaN(v):
+			return 0, invalid("Not a number of type DOUBLE")
+		case v < low:
+			return 0, invalid("Value must be at least %v", low)
+		case v > high:
+			return 0, invalid("Value must be no more than %v", high)
+		}
+		return v, nil
+	}
+}
+
+// cleanup is what becomes of old segments.
+type cleanup struct{ drop, compact bool }
+
+func (c cleanup) compactOnly() bool { return c == cleanup{compact: true} }
+
+func (c cleanup) String() string {
+	switch c {
+	case cleanup{drop: true}:
+		return "delete"
+	case cleanup{compact: true}:
+		return "compact"
+	case cleanup{true, true}:
+		return "compact,delete"
+	}
+	return ""
+}
+
 // policies parses a list of cleanup policies. An empty one drops nothing.
-func policies(text string) (string, error) {
-	var kept string
+func policies(text string) (cleanup, error) {
+	var c cleanup
 	for word := range strings.SplitSeq(text, ",") {
 		switch strings.TrimSpace(word) {
 		case "delete":
-			kept = "delete"
-		case "":
+			c.drop = true
 		case "compact":
-			return "", invalid("Only delete is supported: compact is refused until there is compaction")
+			c.compact = true
+		case "":
 		default:
-			return "", invalid("String must be one of: delete")
+			return c, invalid("String must be one of: compact, delete")
 		}
 	}
-	return kept, nil
+	return c, nil
 }
 
 // topicSetting finds a setting by the name that topics have for it.

@@ -16,8 +16,12 @@ var (
 		doc: "A connection on which nothing came for so long is closed, in ms.",
 	}
 	defaultReplicationFactor = &setting[int64]{
-		broker: "default.replication.factor", def: 1, typ: typeInt, fixed: true, parse: integer(1, math.MaxInt16),
-		doc: "The replicas of a topic that is created without saying how many.",
+		broker: "default.replication.factor", def: mostDefaultReplicas, typ: typeInt, fixed: true, parse: integer(1, math.MaxInt16),
+		doc: "The replicas of a topic that is created without saying how many; by default 3, or as many as there are brokers.",
+	}
+	autoLeaderRebalance = &setting[bool]{
+		broker: "auto.leader.rebalance.enable", def: true, typ: typeBoolean, fixed: true, parse: boolean,
+		doc: "Whether partitions are given back to their preferred leader, the first replica, once that is in sync.",
 	}
 	deleteTopicEnable = &setting[bool]{
 		broker: "delete.topic.enable", def: true, typ: typeBoolean, fixed: true, parse: boolean,
@@ -54,6 +58,14 @@ var (
 	producerIDExpirationMs = &setting[int64]{
 		broker: "producer.id.expiration.ms", def: 24 * 3600 * 1000, typ: typeInt, parse: integer(1, math.MaxInt32),
 		doc: "An idempotent producer that sent nothing for so long is forgotten, in ms.",
+	}
+	replicaLagMs = &setting[int64]{
+		broker: "replica.lag.time.max.ms", def: 10_000, typ: typeLong, fixed: true, parse: long(1000, longest),
+		doc: "A follower that has not had all records of its leader for so long is no longer in sync, in ms.",
+	}
+	requestDecodeMaxBytes = &setting[int64]{
+		broker: "request.decode.max.bytes", def: 8 << 20, typ: typeInt, fixed: true, parse: integer(64<<10, 100<<20),
+		doc: "The largest request other than Produce and Fetch; decoding one may take 96 times as much memory.",
 	}
 	socketRequestMaxBytes = &setting[int64]{
 		broker: "socket.request.max.bytes", def: 100 << 20, typ: typeInt, fixed: true, parse: integer(1024, math.MaxInt32),
@@ -112,10 +124,10 @@ var ignoredSettings = []string{
 	"delete.records.purgatory.*", "fetch.purgatory.*", "producer.purgatory.*", "auto.include.jmx.reporter",
 	"kafka.*", "metric.reporters", "metrics.*", "telemetry.*", "confluent.*", "unstable.*",
 	// Replication, groups and transactions have their own ways here.
-	"add.partitions.to.txn.*", "auto.leader.rebalance.enable", "group.*", "leader.imbalance.*", "offset.metadata.max.bytes",
-	"offsets.*", "replica.*", "reserved.broker.max.id", "share.*", "transaction.*", "transactional.*",
+	"add.partitions.to.txn.*", "group.consumer.*", "group.coordinator.*", "group.share.*", "group.streams.*",
+	"leader.imbalance.*", "offsets.commit.*", "offsets.load.buffer.size", "offsets.topic.compression.codec", "replica.*", "reserved.broker.max.id", "share.*", "transaction.*", "transactional.*",
 	// Logs: what no topic setting here stands for.
-	"compression.gzip.level", "compression.lz4.level", "compression.zstd.level", "log.cleaner.*", "log.dir.failure.timeout.ms",
+	"compression.gzip.level", "compression.lz4.level", "compression.zstd.level", "log.cleaner.io.buffer.*", "log.dir.failure.timeout.ms",
 	"log.flush.offset.checkpoint.interval.ms", "log.flush.scheduler.interval.ms", "log.flush.start.offset.checkpoint.interval.ms",
 	"log.index.size.max.bytes", "log.initial.task.delay.ms", "log.local.retention.*", "log.message.downconversion.enable",
 	"log.message.format.version", "log.message.timestamp.difference.max.ms", "log.preallocate", "log.roll.jitter.*",

@@ -10,6 +10,7 @@ import (
 
 const (
 	typeBoolean = kmsg.ConfigTypeBoolean
+	typeDouble  = kmsg.ConfigTypeDouble
 	typeInt     = kmsg.ConfigTypeInt
 	typeList    = kmsg.ConfigTypeList
 	typeLong    = kmsg.ConfigTypeLong
@@ -20,9 +21,9 @@ const week = 7 * 24 * 3600 * 1000 // in ms
 
 // The settings of topics, with the broker-wide names of their defaults.
 var (
-	cleanupPolicy = &setting[string]{
-		name: "cleanup.policy", broker: "log.cleanup.policy", def: "delete", typ: typeList, parse: policies,
-		doc: "What becomes of old segments: delete drops them by retention.ms and retention.bytes, an empty list keeps them. compact is refused until there is compaction.",
+	cleanupPolicy = &setting[cleanup]{
+		name: "cleanup.policy", broker: "log.cleanup.policy", def: cleanup{drop: true}, typ: typeList, parse: policies,
+		doc: "What becomes of old segments: delete drops them by retention.ms and retention.bytes, compact keeps the last record of each key, compact,delete does both, an empty list keeps everything.",
 	}
 	compressionType = &setting[string]{
 		name: "compression.type", broker: "compression.type", def: "producer", typ: typeString,
@@ -60,7 +61,7 @@ var (
 	}
 	minInsyncReplicas = &setting[int64]{
 		name: "min.insync.replicas", broker: "min.insync.replicas", def: 1, typ: typeInt, uniform: true, parse: integer(1, math.MaxInt32),
-		doc: "The in-sync replicas that a record with acks=all must reach; never more than the partition has.",
+		doc: "The in-sync replicas that a record with acks=all must reach; never more than the partition has. By default 2 of three or more replicas.",
 	}
 	retentionBytes = &setting[int64]{
 		name: "retention.bytes", broker: "log.retention.bytes", def: -1, typ: typeLong, parse: long(-1, longest),
@@ -112,32 +113,27 @@ var (
 // refusedTopicSettings are settings of Kafka's topics that nothing here would
 // follow, and why.
 var refusedTopicSettings = map[string]string{
-	"compression.gzip.level":                  "brokers do not recompress",
-	"compression.lz4.level":                   "brokers do not recompress",
-	"compression.zstd.level":                  "brokers do not recompress",
-	"delete.retention.ms":                     "there is no compaction yet",
-	"follower.replication.throttled.replicas": "replication is not throttled",
-	"leader.replication.throttled.replicas":   "replication is not throttled",
-	"local.retention.bytes":                   "there is no tiered storage",
-	"local.retention.ms":                      "there is no tiered storage",
-	"max.compaction.lag.ms":                   "there is no compaction yet",
-	"min.cleanable.dirty.ratio":               "there is no compaction yet",
-	"min.compaction.lag.ms":                   "there is no compaction yet",
-	"remote.log.copy.disable":                 "there is no tiered storage",
-	"remote.log.delete.on.disable":            "there is no tiered storage",
-	"segment.index.bytes":                     "an index grows with its segment",
+	"compression.gzip.level":       "brokers do not recompress",
+	"compression.lz4.level":        "brokers do not recompress",
+	"compression.zstd.level":       "brokers do not recompress",
+	"local.retention.bytes":        "there is no tiered storage",
+	"local.retention.ms":           "there is no tiered storage",
+	"remote.log.copy.disable":      "there is no tiered storage",
+	"remote.log.delete.on.disable": "there is no tiered storage",
+	"segment.index.bytes":          "an index grows with its segment",
 }
 
 // settingTable is THE TABLE: settings of topics first, then those that only
 // brokers have, each by name.
 var settingTable = []settingRow{
-	cleanupPolicy, compressionType, fileDeleteDelayMs, flushMessages, flushMs, indexIntervalBytes, maxMessageBytes,
-	timestampAfterMaxMs, timestampBeforeMaxMs, timestampType, minInsyncReplicas, preallocate, remoteStorage,
+	cleanupPolicy, compressionType, deleteRetentionMs, fileDeleteDelayMs, followerThrottledReplicas, flushMessages, flushMs, indexIntervalBytes, leaderThrottledReplicas, maxCompactionLagMs,
+	maxMessageBytes, timestampAfterMaxMs, timestampBeforeMaxMs, timestampType, minDirtyRatio, minCompactionLagMs, minInsyncReplicas, preallocate, remoteStorage,
 	retentionBytes, retentionMs, segmentBytes, segmentJitterMs, segmentMs, uncleanLeaderElection,
 
-	autoCreateTopics, connectionsMaxIdleMs, defaultReplicationFactor, deleteTopicEnable, diskMinFreeBytes,
-	fetchMaxBytes, retentionCheckMs, maxConnections, maxConnectionsPerIP, fetchSessionSlots, numPartitions,
-	producerIDExpirationMs, socketRequestMaxBytes,
+	autoCreateTopics, autoLeaderRebalance, cleanerBackoffMs, cleanerBufferSize, cleanerEnable, cleanerMaxBytes, cleanerThreads, connectionsMaxIdleMs, defaultReplicationFactor, deleteTopicEnable, diskMinFreeBytes,
+	fetchMaxBytes, followerThrottledRate, leaderThrottledRate, groupInitialDelayMs, groupMaxSessionMs, groupMaxSize, groupMinSessionMs, retentionCheckMs, maxConnections, maxConnectionsPerIP, fetchSessionSlots, numPartitions,
+	offsetMetadataMaxBytes, offsetsRetentionCheckMs, offsetsRetentionMinutes, offsetsPartitions, offsetsReplicationFactor,
+	offsetsSegmentBytes, producerIDExpirationMs, replicaLagMs, replicaSelector, requestDecodeMaxBytes, socketRequestMaxBytes,
 }
 
 // logOptions are the settings of a topic that its logs enforce. Zero means
@@ -154,8 +150,15 @@ func (b *Broker) logOptions(topic map[string]string) logstore.Options {
 		IndexIntervalBytes:   orOne(indexIntervalBytes.ofTopic(topic, brokers)),
 		ProducerExpirationMs: producerIDExpirationMs.of(brokers),
 	}
-	if cleanupPolicy.ofTopic(topic, brokers) == "" {
+	policy := cleanupPolicy.ofTopic(topic, brokers)
+	if !policy.drop {
 		o.RetentionMs, o.RetentionBytes = -1, -1
+	}
+	if policy.compact {
+		o.Compact = &logstore.Compaction{
+			MinDirtyRatio: minDirtyRatio.ofTopic(topic, brokers), MinLagMs: minCompactionLagMs.ofTopic(topic, brokers),
+			MaxLagMs: maxCompactionLagMs.ofTopic(topic, brokers), DeleteRetentionMs: deleteRetentionMs.ofTopic(topic, brokers),
+		}
 	}
 	return o
 }
@@ -172,6 +175,7 @@ func (b *Broker) appendRules(topic map[string]string) *appendRules {
 	brokers := b.settings.effective()
 	return &appendRules{
 		maxMessageBytes: maxMessageBytes.ofTopic(topic, brokers),
+		keyed:           cleanupPolicy.ofTopic(topic, brokers).compact,
 		logAppendTime:   timestampType.ofTopic(topic, brokers) == "LogAppendTime",
 		beforeMaxMs:     timestampBeforeMaxMs.ofTopic(topic, brokers),
 		afterMaxMs:      timestampAfterMaxMs.ofTopic(topic, brokers),

@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -61,15 +63,18 @@ func TestTopicSettingValues(t *testing.T) {
 		{"cleanup.policy", "delete", ""},
 		{"cleanup.policy", "", ""},
 		{"cleanup.policy", " delete , delete ", ""},
-		{"cleanup.policy", "compact", "compact is refused until there is compaction"},
-		{"cleanup.policy", "delete,compact", "compact is refused until there is compaction"},
-		{"cleanup.policy", "shred", "String must be one of: delete"},
+		{"cleanup.policy", "compact", ""},
+		{"cleanup.policy", "delete,compact", ""},
+		{"cleanup.policy", "shred", "String must be one of: compact, delete"},
 		{"compression.type", "producer", ""},
 		{"compression.type", "zstd", "Only producer is supported"},
 		{"preallocate", "False", ""},
 		{"preallocate", "true", "Only false is supported"},
 		{"file.delete.delay.ms", "60000", "Only 0 is supported"},
-		{"delete.retention.ms", "5", "Topic config delete.retention.ms is not supported: there is no compaction yet"},
+		{"delete.retention.ms", "-1", "Invalid value -1 for configuration delete.retention.ms: Value must be at least 0"},
+		{"min.cleanable.dirty.ratio", "0.25", ""},
+		{"min.cleanable.dirty.ratio", "1.5", "Invalid value 1.5 for configuration min.cleanable.dirty.ratio: Value must be no more than 1"},
+		{"min.cleanable.dirty.ratio", "NaN", "Invalid value NaN for configuration min.cleanable.dirty.ratio: Not a number of type DOUBLE"},
 		{"log.retention.ms", "5", "Unknown topic config name: log.retention.ms"},
 		{"num.partitions", "5", "Unknown topic config name: num.partitions"},
 		{"", "5", "Unknown topic config name: "},
@@ -172,7 +177,7 @@ func TestTopicsOwnGarbage(t *testing.T) {
 	if got := retentionMs.ofTopic(own, b.brokerConfigs()); got != 5000 {
 		t.Errorf("a bad value of a topic: %d", got)
 	}
-	for _, s := range b.topicConfigs(own) {
+	for _, s := range b.topicConfigs(own, 1) {
 		switch s.name {
 		case "retention.ms":
 			if s.value != "5000" || s.source() != kmsg.ConfigSourceStaticBrokerConfig {
@@ -266,5 +271,18 @@ func TestKafkasBrokerSettings(t *testing.T) {
 		if KnownSetting(name) || IgnoredSetting(name) {
 			t.Errorf("%s must be refused", name)
 		}
+	}
+}
+
+// The longest times that settings can have are long: Kafka's users write them for "never".
+func TestLongestTimes(t *testing.T) {
+	never := fmt.Sprint(int64(longest))
+	b, _ := started(t, t.TempDir(), map[string]string{
+		"connections.max.idle.ms": never, "log.retention.check.interval.ms": never, "log.cleaner.backoff.ms": never,
+		"log.flush.interval.ms": never, "log.retention.ms": never, "log.roll.ms": never, "offsets.retention.minutes": "2147483647",
+	})
+	makeTopics(t, b, "t")
+	if c := b.groupConfig(); c.Retention < 200*365*24*time.Hour {
+		t.Errorf("offsets are kept for %v", c.Retention)
 	}
 }

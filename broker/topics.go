@@ -16,8 +16,12 @@ import (
 // version 5 on the answer says with which settings.
 func (b *Broker) createTopics(ctx context.Context, _ *conn, req *kmsg.CreateTopicsRequest, resp *kmsg.CreateTopicsResponse) error {
 	for rt, twice := range distinct(req.Topics, func(t *kmsg.CreateTopicsRequestTopic) string { return t.Topic }) {
+		if err := ctx.Err(); err != nil { // the connection is gone
+			return err
+		}
 		t := kmsg.NewCreateTopicsResponseTopic()
 		t.Topic, t.NumPartitions, t.ReplicationFactor = rt.Topic, -1, -1
+		t.Configs = []kmsg.CreateTopicsResponseTopicConfig{} // not null, without any too
 		made, err := b.createRequested(ctx, req, rt, twice)
 		if t.ErrorCode, t.ErrorMessage = errorCode(err), errorMessage(err); err == nil {
 			b.describeCreated(&t, made)
@@ -137,7 +141,7 @@ func (b *Broker) requestedReplicas(rt *kmsg.CreateTopicsRequestTopic) ([][]int32
 		partitions = int(numPartitions.of(b.brokerConfigs()))
 	}
 	if factor == -1 {
-		factor = int(defaultReplicationFactor.of(b.brokerConfigs()))
+		factor = b.defaultFactor()
 	}
 	if partitions > meta.MaxPartitions {
 		return nil, explain(kerr.PolicyViolation, "Unable to create %d partitions: a topic has at most %d.", partitions, meta.MaxPartitions)
@@ -188,7 +192,7 @@ func (b *Broker) checkReplicas(ids []int32) error {
 func (b *Broker) describeCreated(t *kmsg.CreateTopicsResponseTopic, made *meta.NewTopic) {
 	t.TopicID = made.ID
 	t.NumPartitions, t.ReplicationFactor = int32(len(made.Replicas)), int16(len(made.Replicas[0]))
-	for _, s := range b.topicConfigs(made.Configs) {
+	for _, s := range b.topicConfigs(made.Configs, len(made.Replicas[0])) {
 		c := kmsg.NewCreateTopicsResponseTopicConfig()
 		c.Name, c.Value, c.Source = s.name, &s.value, int8(s.source())
 		t.Configs = append(t.Configs, c)
@@ -211,6 +215,9 @@ func (b *Broker) deleteTopics(ctx context.Context, _ *conn, req *kmsg.DeleteTopi
 		wanted = append(wanted, rt)
 	}
 	for _, d := range b.deletions(wanted) {
+		if err := ctx.Err(); err != nil { // the connection is gone
+			return err
+		}
 		if d.err == nil {
 			d.err = b.deleteTopic(ctx, d.topic)
 		}
@@ -290,6 +297,9 @@ func (b *Broker) deleteTopic(ctx context.Context, t *meta.Topic) error {
 // createPartitions adds partitions to topics.
 func (b *Broker) createPartitions(ctx context.Context, _ *conn, req *kmsg.CreatePartitionsRequest, resp *kmsg.CreatePartitionsResponse) error {
 	for rt, twice := range distinct(req.Topics, func(t *kmsg.CreatePartitionsRequestTopic) string { return t.Topic }) {
+		if err := ctx.Err(); err != nil { // the connection is gone
+			return err
+		}
 		t := kmsg.NewCreatePartitionsResponseTopic()
 		t.Topic = rt.Topic
 		err := b.addPartitions(ctx, rt, twice, req.ValidateOnly)
@@ -317,7 +327,11 @@ func (b *Broker) addPartitions(ctx context.Context, rt *kmsg.CreatePartitionsReq
 	case want > meta.MaxPartitions:
 		return explain(kerr.PolicyViolation, "Unable to have %d partitions: a topic has at most %d.", want, meta.MaxPartitions)
 	}
-	replicas, err := b.addedReplicas(rt, want-had, len(t.Partitions[0].Replicas))
+	factor := len(t.Partitions[0].Replicas)
+	if factor == 0 {
+		return explain(kerr.UnknownServerError, "the metadata of partition 0 of topic %s cannot be read", rt.Topic)
+	}
+	replicas, err := b.addedReplicas(rt, want-had, factor)
 	if err != nil || validateOnly {
 		return err
 	}

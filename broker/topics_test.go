@@ -1,12 +1,16 @@
 package broker
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"chronik/logstore"
 )
 
 func TestDistinct(t *testing.T) {
@@ -149,5 +153,60 @@ func TestCreatePartitionsRefuses(t *testing.T) {
 			t.Errorf("%s: %+v", what, resp)
 		}
 		code(t, what, resp.Topics[0].ErrorCode, c.want)
+	}
+}
+
+// garbled has a value of the metadata be one that cannot be read, and nothing remember
+// what was there before.
+func garbled(t *testing.T, b *Broker, key string) {
+	t.Helper()
+	cl, err := clientv3.New(clientv3.Config{Endpoints: []string{b.EtcdAddr()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put, err := cl.Put(t.Context(), "/chronik/"+key, "a typo")
+	if err == nil {
+		_, err = cl.Compact(t.Context(), put.Header.Revision)
+	}
+	if err := errors.Join(err, cl.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A topic whose key cannot be read is not taken for deleted: its records stay in place.
+func TestUnreadableTopicKeepsItsLogs(t *testing.T) {
+	dir := t.TempDir()
+	b, stop := started(t, dir, nil)
+	produceAll(t, client(t, b, kgo.AllowAutoTopicCreation()), "t", 10)
+	id := logstore.ID{Topic: b.snap().Topic("t").ID}
+	garbled(t, b, "topics/t")
+	stop()
+	b, _ = started(t, dir, nil)
+	if l := b.store.Log(id); l == nil || l.End() != 10 {
+		t.Errorf("the log is out of service: %+v", l)
+	}
+}
+
+// A partition whose key cannot be read has nobody lead it. The other topics go on.
+func TestUnreadablePartition(t *testing.T) {
+	dir := t.TempDir()
+	b, stop := started(t, dir, nil)
+	cl := client(t, b, kgo.AllowAutoTopicCreation())
+	produceAll(t, cl, "t", 10)
+	produceAll(t, cl, "other", 10)
+	garbled(t, b, "topics/t/0")
+	stop()
+	b, _ = started(t, dir, nil)
+	if err := b.balance(t.Context()); err != nil {
+		t.Error(err)
+	}
+	consumeAll(t, b, "other", 10)
+	req := kmsg.NewPtrCreatePartitionsRequest()
+	rt := kmsg.NewCreatePartitionsRequestTopic()
+	rt.Topic, rt.Count = "t", 2
+	req.Topics = append(req.Topics, rt)
+	resp, err := req.RequestWith(t.Context(), client(t, b))
+	if err != nil || resp.Topics[0].ErrorCode == 0 {
+		t.Errorf("how many replicas are to be added to those that cannot be read? %v %+v", err, resp)
 	}
 }
