@@ -36,7 +36,7 @@ func benchCommand() *cli.Command {
 			&cli.IntFlag{Name: "linger-ms", Usage: "how long a client waits for a batch to fill"},
 			&cli.IntFlag{Name: "batch-size", Usage: "bytes of a batch", Value: 1 << 20},
 			&cli.IntFlag{Name: "partitions", Aliases: []string{"p"}, Usage: "of a topic that is created", Value: 1},
-			&cli.IntFlag{Name: "replication-factor", Aliases: []string{"r"}, Usage: "of a topic that is created", Value: -1},
+			&cli.IntFlag{Name: "replication-factor", Aliases: []string{"r"}, Usage: "of a topic that is created", Value: -1, DefaultText: "the broker's"},
 			&cli.StringSliceFlag{Name: "topic-config", Usage: "setting of a topic that is created, `NAME=VALUE`"},
 			&cli.Float64Flag{Name: "rate-limit", Usage: "records a second, all senders together; 0 is as fast as it goes"},
 			&cli.StringFlag{Name: "key-pattern", Usage: "none, sequence or random", Value: "none"},
@@ -44,7 +44,7 @@ func benchCommand() *cli.Command {
 			&cli.BoolFlag{Name: "create-topic", Usage: "create the topic first"},
 			&cli.BoolFlag{Name: "delete-topic-after", Usage: "delete the topic afterwards"},
 			&cli.BoolFlag{Name: "raw", Usage: "encoded batches over plain sockets"},
-			&cli.IntFlag{Name: "server-pid", Usage: "process of the broker, to measure its CPU and memory"},
+			&cli.IntSliceFlag{Name: "server-pid", Usage: "process of the broker, to measure its CPU and memory; those of all brokers, PID,PID, are added up"},
 			&cli.Float64Flag{Name: "report-interval-secs", Usage: "between progress lines; 0 is none", Value: 5},
 			&cli.StringFlag{Name: "csv-output", Usage: "append a line to this file"},
 			&cli.StringFlag{Name: "json-output", Usage: "write the result to this file, - for standard output"},
@@ -64,7 +64,7 @@ type benchConfig struct {
 	keyPattern, payload       string
 	duration, warmup, reports time.Duration
 	raw                       bool
-	serverPid                 int
+	serverPids                []int
 }
 
 func benchConfigOf(c *cli.Context) (*benchConfig, error) {
@@ -76,7 +76,7 @@ func benchConfigOf(c *cli.Context) (*benchConfig, error) {
 		keyPattern: c.String("key-pattern"), payload: c.String("payload-pattern"),
 		duration: c.Duration("duration"), warmup: c.Duration("warmup"),
 		reports: time.Duration(c.Float64("report-interval-secs") * float64(time.Second)),
-		raw:     c.Bool("raw"), serverPid: c.Int("server-pid"),
+		raw:     c.Bool("raw"), serverPids: c.IntSlice("server-pid"),
 	}
 	for flag, n := range map[string]int{"concurrency": cfg.workers, "in-flight": cfg.inFlight, "message-size": cfg.size, "batch-size": cfg.batchSize, "partitions": cfg.partitions} {
 		if n < 1 {
@@ -85,6 +85,11 @@ func benchConfigOf(c *cli.Context) (*benchConfig, error) {
 	}
 	if cfg.duration <= 0 {
 		return nil, usagef("--duration %v: it is more than 0", cfg.duration)
+	}
+	for _, pid := range cfg.serverPids {
+		if pid < 1 {
+			return nil, usagef("--server-pid %d: it is the id of a process", pid)
+		}
 	}
 	if _, ok := payloads[cfg.payload]; !ok {
 		return nil, usagef("--payload-pattern %s: it is random, zero or text", cfg.payload)

@@ -43,9 +43,11 @@ func rawBatch(cfg *benchConfig) (batch.Batch, int, error) {
 	payloads[cfg.payload](value)
 	b := batch.NewBuilder(c)
 	now := time.Now().UnixMilli()
-	// A record without key costs about 12 bytes beside its value.
-	for b.Len() == 0 || batch.HeaderLen+(b.Len()+1)*(cfg.size+12) <= cfg.batchSize {
-		b.Add(now, nil, value)
+	key := benchKey(cfg, 0, 0)
+	// A record costs about 12 bytes beside its key and value.
+	for b.Len() == 0 || batch.HeaderLen+(b.Len()+1)*(len(key)+cfg.size+12) <= cfg.batchSize {
+		b.Add(now, key, value)
+		key = benchKey(cfg, 0, b.Len())
 	}
 	built, err := b.Build(nil)
 	return built, b.Len(), err

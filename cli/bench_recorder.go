@@ -117,11 +117,11 @@ func measure(ctx context.Context, c *cli.Context, cfg *benchConfig, rec *recorde
 		if !sleepUntil(ctx, began) {
 			return
 		}
-		if before, usageErr = usageOf(cfg.serverPid); usageErr != nil {
+		if before, usageErr = usageOf(cfg.serverPids); usageErr != nil {
 			cancel(usageErr)
 		}
 		progress(ctx, c, cfg, rec, ended)
-		if after, usageErr = usageOf(cfg.serverPid); usageErr != nil {
+		if after, usageErr = usageOf(cfg.serverPids); usageErr != nil {
 			cancel(usageErr)
 		}
 	})

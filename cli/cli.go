@@ -27,11 +27,11 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 func Run(args []string, in io.Reader, out, errs io.Writer) int {
 	app := newApp(in, out, errs)
 	err := app.RunContext(context.Background(), flagsFirst(app, args))
-	switch {
-	case err == nil:
+	if err == nil {
 		return 0
-	case errors.Is(err, errSilent):
-		return 1
+	}
+	if code, ok := errors.AsType[toldError](err); ok {
+		return int(code)
 	}
 	fmt.Fprintln(errs, "chronik: "+strings.TrimSpace(err.Error()))
 	if _, ok := errors.AsType[usageError](err); ok {
@@ -40,8 +40,10 @@ func Run(args []string, in io.Reader, out, errs io.Writer) int {
 	return 1
 }
 
-// errSilent is a failure that the command has told already.
-var errSilent = errors.New("failed")
+// toldError is a failure that the command has told already; it is the exit code.
+type toldError int
+
+func (toldError) Error() string { return "failed" }
 
 func newApp(in io.Reader, out, errs io.Writer) *cli.App {
 	start := startCommand()
@@ -63,8 +65,8 @@ func newApp(in io.Reader, out, errs io.Writer) *cli.App {
 		CommandNotFound: nil,
 		OnUsageError:    wrongUsage,
 		Commands: []*cli.Command{
-			start, topicCommand(), produceCommand(), consumeCommand(), benchCommand(),
-			logCommand(), metaCommand(), versionCommand(),
+			start, topicCommand(), groupCommand(), produceCommand(), consumeCommand(), benchCommand(),
+			clusterCommand(), devCommand(), logCommand(), metaCommand(), versionCommand(),
 		},
 	}
 	for _, c := range app.Commands {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"chronik/wire"
+	"chronik/wire/batch"
 )
 
 // ran runs a command line.
@@ -48,6 +50,7 @@ func TestExitCodes(t *testing.T) {
 		{"produce t --acks 7", 2, "all, 1 or 0"},
 		{"bench --duration 0s", 2, "more than 0"},
 		{"bench --mode dance", 2, "--mode dance"},
+		{"bench --server-pid 0", 2, "--server-pid 0"},
 		{"start extra", 2, "takes no argument"},
 		{"start --log-level loud", 2, "--log-level"},
 		{"start --log-format xml", 2, "--log-format"},
@@ -127,6 +130,54 @@ func TestRawProduceFrame(t *testing.T) {
 	}
 	if err := records.Check(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Raw batches carry the keys that are asked for, and stay within --batch-size.
+func TestRawKeys(t *testing.T) {
+	cfg := &benchConfig{topic: "t", size: 100, batchSize: 5000, compression: "none", payload: "zero", workers: 1}
+	for pattern, want := range map[string]string{"none": "", "sequence": "2"} {
+		cfg.keyPattern = pattern
+		records, n, err := rawBatch(cfg)
+		if err != nil || len(records) > 5000 {
+			t.Fatalf("%s: %d bytes, %v", pattern, len(records), err)
+		}
+		var keys []string
+		if err := records.Records(func(_ int, r *batch.Record) error {
+			keys = append(keys, string(r.Key))
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if len(keys) != n || keys[2] != want {
+			t.Errorf("%s: keys %q of %d records", pattern, keys, n)
+		}
+	}
+}
+
+// The usage of several servers is the sum of theirs.
+func TestServerUsage(t *testing.T) {
+	var alone, both usage
+	pids := []int{os.Getpid()}
+	var err error
+	if alone, err = usageOf(pids); err != nil || !alone.known || alone.serverRSS <= 0 {
+		t.Fatalf("%+v, %v", alone, err)
+	}
+	if both, err = usageOf(append(pids, os.Getppid())); err != nil {
+		t.Fatal(err)
+	}
+	_, parent, err := processUsage(os.Getppid())
+	if err != nil || parent <= 0 {
+		t.Fatalf("%d, %v", parent, err)
+	}
+	if more := both.serverRSS - alone.serverRSS; more < parent/2 {
+		t.Errorf("two processes have %d bytes, one has %d, the other %d", both.serverRSS, alone.serverRSS, parent)
+	}
+	if u, err := usageOf(nil); err != nil || u.known {
+		t.Errorf("no server: %+v, %v", u, err)
+	}
+	if _, err := usageOf([]int{1 << 30}); err == nil || !strings.Contains(err.Error(), "--server-pid 1073741824") {
+		t.Errorf("a process that is none: %v", err)
 	}
 }
 

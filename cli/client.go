@@ -59,6 +59,11 @@ func rootCause(err error) error {
 
 // admin runs f with an admin client and a deadline.
 func admin(c *cli.Context, f func(ctx context.Context, adm *kadm.Client) error) error {
+	return withClient(c, func(ctx context.Context, client *kgo.Client) error { return f(ctx, kadm.NewClient(client)) })
+}
+
+// withClient is admin for requests that the admin client does not have.
+func withClient(c *cli.Context, f func(ctx context.Context, client *kgo.Client) error) error {
 	client, err := connect(c)
 	if err != nil {
 		return err
@@ -66,7 +71,7 @@ func admin(c *cli.Context, f func(ctx context.Context, adm *kadm.Client) error) 
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(c.Context, adminPatience)
 	defer cancel()
-	return f(ctx, kadm.NewClient(client))
+	return f(ctx, client)
 }
 
 // said is an error with the broker's own words, where it gave any.

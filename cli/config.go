@@ -120,6 +120,7 @@ func unescape(s string) (string, error) {
 // nodeSettings is what a file says of a node: fields of its Config, and settings.
 type nodeSettings struct {
 	config   broker.Config
+	ids      map[string]int32 // node.id and broker.id, as far as they are set
 	settings map[string]string
 	ignored  []string
 }
@@ -141,6 +142,19 @@ func setNodeID(c *broker.Config, v string) error {
 		return fmt.Errorf("%q is no node id: it is a number from 1 on", v)
 	}
 	c.NodeID = int32(id)
+	return nil
+}
+
+// sameID refuses two ids: node.id and broker.id are names of one setting.
+func (n *nodeSettings) sameID(name string) error {
+	if n.ids == nil {
+		n.ids = map[string]int32{}
+	}
+	n.ids[name] = n.config.NodeID
+	node, broker := n.ids["node.id"], n.ids["broker.id"]
+	if node != 0 && broker != 0 && node != broker {
+		return fmt.Errorf("node.id=%d and broker.id=%d differ: both name the id of this node, set one", node, broker)
+	}
 	return nil
 }
 
@@ -204,6 +218,9 @@ func (n *nodeSettings) set(name, value string) error {
 	if field := nodeNames[name]; field != nil {
 		if err := field(&n.config, value); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
+		}
+		if name == "node.id" || name == "broker.id" {
+			return n.sameID(name)
 		}
 		return nil
 	}

@@ -48,11 +48,16 @@ func TestLoadConfig(t *testing.T) {
 	if n.settings["num.partitions"] != "4" || n.settings["log.retention.hours"] != "5" || strings.Join(n.ignored, " ") != "process.roles num.io.threads" {
 		t.Errorf("settings %v, without meaning %v", n.settings, n.ignored)
 	}
+	if n, err := load("broker.id=4\nnode.id=4\n"); err != nil || n.config.NodeID != 4 {
+		t.Errorf("one id by both names: %v", err)
+	}
 	for text, want := range map[string]string{
 		"\nnum.partitoins=4":              "line 2: unknown setting num.partitoins: did you mean num.partitions?",
 		"num.partitions=0":                "line 1: Invalid value 0",
-		"log.cleanup.policy=compact":      "compact is refused",
+		"log.cleanup.policy=shred":        "String must be one of: compact, delete",
 		"node.id=x":                       "no node id",
+		"node.id=1\nbroker.id=2":          "line 2: node.id=1 and broker.id=2 differ",
+		"broker.id=3\n\nnode.id=2":        "line 3: node.id=2 and broker.id=3 differ",
 		"log.dirs=/a,/b":                  "several log directories",
 		"listeners=SASL_SSL://:9092":      "not supported",
 		"listeners=A://:9092,B://:9093":   "2 listeners",

@@ -25,8 +25,9 @@ func consumeCommand() *cli.Command {
 		Flags: []cli.Flag{
 			serversFlag(),
 			&cli.StringFlag{Name: "offset", Aliases: []string{"o"}, Usage: "begin at beginning, end, an offset, -N from the end, or @MS (a time)", Value: "end"},
-			&cli.IntFlag{Name: "partition", Aliases: []string{"p"}, Usage: "one partition only", Value: -1},
-			&cli.Int64Flag{Name: "count", Aliases: []string{"n"}, Usage: "stop after so many records"},
+			&cli.StringFlag{Name: "group", Aliases: []string{"g"}, Usage: "as a member of this group: begin at its offsets, and commit; --offset is for partitions without one"},
+			&cli.IntFlag{Name: "partition", Aliases: []string{"p"}, Usage: "one partition only", Value: -1, DefaultText: "all"},
+			&cli.Int64Flag{Name: "count", Aliases: []string{"n"}, Usage: "stop after so many records", DefaultText: "no end"},
 			&cli.BoolFlag{Name: "exit", Aliases: []string{"e"}, Usage: "stop at the end of the topic"},
 			&cli.StringFlag{Name: "format", Aliases: []string{"f"}, Usage: "how a record is printed", Value: `%s\n`},
 			&cli.BoolFlag{Name: "json", Aliases: []string{"J"}, Usage: "a JSON object for each record"},
@@ -172,14 +173,26 @@ func consume(c *cli.Context) error {
 	if p := c.Int("partition"); p >= 0 {
 		opts = append(opts[:0], kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {int32(p): from}}))
 	}
+	if group := c.String("group"); group != "" {
+		if c.Int("partition") >= 0 {
+			return usagef("--partition does not go with --group: the members share the partitions")
+		}
+		opts = append(opts, kgo.ConsumerGroup(group), kgo.AutoCommitMarks())
+	}
 	client, err := connect(c, opts...)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer client.CloseAllowingRebalance()
 	ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	t := &tail{client: client, show: show, out: bufio.NewWriterSize(c.App.Writer, 1<<16), left: c.Int64("count"), counted: c.IsSet("count")}
+	t := &tail{
+		client: client, show: show, out: bufio.NewWriterSize(c.App.Writer, 1<<16), left: c.Int64("count"), counted: c.IsSet("count"),
+		grouped: c.String("group") != "", silence: 2 * time.Second,
+	}
+	if t.grouped {
+		t.silence = 6 * time.Second // a group takes its time to share partitions
+	}
 	if c.Bool("exit") {
 		if t.ends, err = partitionEnds(ctx, client, topic, int32(c.Int("partition"))); err != nil {
 			return err
@@ -196,13 +209,16 @@ type tail struct {
 	counted bool
 	left    int64
 	ends    map[int32]int64 // where to stop; nil is never
+	silence time.Duration   // after which the end counts as reached: compaction may have taken the last records
+	grouped bool
+	printed []*kgo.Record // in a group: to be committed once they are out
 }
 
 func (t *tail) run(ctx context.Context) error {
 	for !(t.counted && t.left <= 0) && (t.ends == nil || len(t.ends) > 0) {
-		fetches := t.client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return t.out.Flush()
+		fetches, more := t.poll(ctx)
+		if !more {
+			break
 		}
 		for _, e := range fetches.Errors() {
 			return errors.Join(fmt.Errorf("consume %s: %w", e.Topic, said(e.Err, "")), t.out.Flush())
@@ -211,6 +227,33 @@ func (t *tail) run(ctx context.Context) error {
 		if err := t.out.Flush(); err != nil {
 			return err
 		}
+		t.client.MarkCommitRecords(t.printed...)
+		t.printed = t.printed[:0]
+	}
+	return t.commit()
+}
+
+// poll waits for records; false when there will be no more.
+func (t *tail) poll(ctx context.Context) (kgo.Fetches, bool) {
+	patience := ctx
+	if t.ends != nil {
+		var cancel context.CancelFunc
+		patience, cancel = context.WithTimeout(ctx, t.silence)
+		defer cancel()
+	}
+	fetches := t.client.PollFetches(patience)
+	return fetches, patience.Err() == nil || fetches.NumRecords() > 0
+}
+
+// commit commits what was printed, also after the signal to stop.
+func (t *tail) commit() error {
+	if !t.grouped {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := t.client.CommitMarkedOffsets(ctx); err != nil {
+		return fmt.Errorf("commit: %w", said(err, ""))
 	}
 	return nil
 }
@@ -224,6 +267,9 @@ func (t *tail) record(r *kgo.Record) {
 		return
 	}
 	t.show(t.out, r)
+	if t.grouped {
+		t.printed = append(t.printed, r)
+	}
 	t.left--
 	if bounded && r.Offset+1 >= end {
 		delete(t.ends, r.Partition)

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
 
 	"github.com/urfave/cli/v2"
@@ -31,6 +32,9 @@ func logCheck(c *cli.Context) error {
 	if err != nil {
 		return fmt.Errorf("check %s: %w", dir, err)
 	}
+	if err := isLog(dir, len(report.Segments)); err != nil {
+		return err
+	}
 	rows := [][]string{}
 	for _, s := range report.Segments {
 		rows = append(rows, []string{
@@ -57,6 +61,18 @@ func logCheck(c *cli.Context) error {
 	return nil
 }
 
+// isLog says that a directory without segments is none of a partition.
+func isLog(dir string, segments int) error {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return err
+	}
+	if _, named := logstore.ParseID(filepath.Base(abs)); named || segments > 0 {
+		return nil
+	}
+	return fmt.Errorf("%s holds no log: give the directory of one partition, <data>/logs/<topic id>-<partition>", dir)
+}
+
 func num(n int64) string { return strconv.FormatInt(n, 10) }
 
 func logDump(c *cli.Context) error {
@@ -65,8 +81,9 @@ func logDump(c *cli.Context) error {
 		return err
 	}
 	w := c.App.Writer
-	damaged := 0
+	seen, damaged := 0, 0
 	err = logstore.Dump(dir, func(e logstore.Entry) error {
+		seen++
 		verdict := "ok"
 		if e.Err != nil {
 			damaged++
@@ -82,8 +99,11 @@ func logDump(c *cli.Context) error {
 			b.BaseTimestamp(), b.MaxTimestamp(), b.ProducerID(), b.ProducerEpoch(), b.BaseSequence(), b.CRC(), verdict)
 		return err
 	})
-	if err == nil && damaged > 0 {
-		err = fmt.Errorf("%d damaged batches", damaged)
+	switch {
+	case err != nil:
+		return fmt.Errorf("dump %s: %w", dir, err)
+	case damaged > 0:
+		return fmt.Errorf("%d damaged batches", damaged)
 	}
-	return err
+	return isLog(dir, seen)
 }

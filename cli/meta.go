@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -16,27 +17,45 @@ import (
 const keyspace = "/chronik/"
 
 func metaCommand() *cli.Command {
-	etcd := &cli.StringFlag{Name: "etcd", Usage: "etcd listener of a node, host:port", Value: "127.0.0.1:2379", EnvVars: env("ETCD")}
 	return &cli.Command{
 		Name: "meta", Usage: "look at the metadata of a running node",
 		Subcommands: []*cli.Command{
 			{
 				Name: "get", Usage: "print keys and values", ArgsUsage: "[PREFIX]", Action: metaGet,
-				Flags: []cli.Flag{etcd, outputFlag(), &cli.Int64Flag{Name: "rev", Usage: "as of this revision"}},
+				Flags: append(etcdClientFlags(), outputFlag(), &cli.Int64Flag{Name: "rev", Usage: "as of this revision"}),
 			},
-			{Name: "watch", Usage: "print changes as they come", ArgsUsage: "[PREFIX]", Action: metaWatch, Flags: []cli.Flag{etcd}},
+			{Name: "watch", Usage: "print changes as they come", ArgsUsage: "[PREFIX]", Action: metaWatch, Flags: etcdClientFlags()},
 			{
 				Name: "diff", Usage: "what changed between two revisions", ArgsUsage: "[PREFIX]", Action: metaDiff,
-				Flags: []cli.Flag{etcd, &cli.Int64Flag{Name: "from", Required: true}, &cli.Int64Flag{Name: "to", Usage: "default: now"}},
+				Flags: append(etcdClientFlags(), &cli.Int64Flag{Name: "from", Required: true}, &cli.Int64Flag{Name: "to", Usage: "default: now"}),
 			},
 		},
 	}
 }
 
+// etcdClientFlags say where etcd is, and what it wants to be shown.
+func etcdClientFlags() []cli.Flag {
+	return append(tlsFlags(), &cli.StringFlag{
+		Name: "etcd", Usage: "etcd listeners of nodes, host:port,…", Value: "127.0.0.1:2379", EnvVars: env("ETCD"),
+	})
+}
+
 // etcdClient connects to the etcd listener of a node.
 func etcdClient(c *cli.Context) (*clientv3.Client, context.Context, context.CancelFunc, error) {
+	config, err := tlsFiles(c).Client()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	scheme := "http://"
+	if config != nil {
+		scheme = "https://"
+	}
+	var endpoints []string
+	for addr := range strings.SplitSeq(c.String("etcd"), ",") {
+		endpoints = append(endpoints, scheme+addr)
+	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{c.String("etcd")}, DialTimeout: 3 * time.Second, Logger: zap.NewNop(),
+		Endpoints: endpoints, TLS: config, DialTimeout: 3 * time.Second, Logger: zap.NewNop(),
 	})
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("etcd at %s: %w", c.String("etcd"), err)

@@ -20,7 +20,7 @@ func produceCommand() *cli.Command {
 			serversFlag(),
 			&cli.StringFlag{Name: "key-delimiter", Aliases: []string{"K"}, Usage: "what stands between key and value in a line (default: no key)"},
 			&cli.StringSliceFlag{Name: "header", Aliases: []string{"H"}, Usage: "a header of every record, `NAME=VALUE`; may be given again"},
-			&cli.IntFlag{Name: "partition", Aliases: []string{"p"}, Usage: "send everything to one partition", Value: -1},
+			&cli.IntFlag{Name: "partition", Aliases: []string{"p"}, Usage: "send everything to one partition", Value: -1, DefaultText: "by key"},
 			&cli.StringFlag{Name: "compression", Aliases: []string{"z"}, Usage: "none, gzip, snappy, lz4 or zstd", Value: "none"},
 			&cli.StringFlag{Name: "acks", Usage: "all, 1 or 0", Value: "all"},
 			&cli.BoolFlag{Name: "null", Aliases: []string{"Z"}, Usage: "an empty value is null (a tombstone)"},

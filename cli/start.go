@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -15,6 +17,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"chronik/broker"
+	"chronik/meta"
 )
 
 func startCommand() *cli.Command {
@@ -24,12 +27,14 @@ func startCommand() *cli.Command {
 		ArgsUsage: " ",
 		Description: "Settings come from --config, then --set, then the flags: later ones win.\n" +
 			"SIGTERM and SIGINT stop the node cleanly; a second one stops it at once.",
-		Flags: []cli.Flag{
+		Flags: append([]cli.Flag{
 			&cli.IntFlag{Name: "node-id", Usage: "id of this broker", EnvVars: env("NODE_ID"), Value: 1},
 			&cli.StringFlag{Name: "data-dir", Usage: "where everything is kept", EnvVars: env("DATA_DIR"), Value: "./chronik-data"},
 			&cli.StringFlag{Name: "listen", Usage: "address for Kafka clients", EnvVars: env("LISTEN"), Value: "localhost:9092"},
 			&cli.StringFlag{Name: "advertise", Usage: "host:port that clients are told (default: what they dialled, or --listen)", EnvVars: env("ADVERTISE")},
-			&cli.StringFlag{Name: "peer-listen", Usage: "address for etcd peers", EnvVars: env("PEER_LISTEN"), Value: "127.0.0.1:2380"},
+			&cli.StringFlag{Name: "join", Usage: "etcd listeners, `HOST:PORT,…`, of a cluster that this new node joins", EnvVars: env("JOIN")},
+			&cli.StringFlag{Name: "peers", Usage: "the voters of a cluster, `ID=HOST:PORT,…`: peer addresses of 1, 3, 5 or 7 nodes, this one among them", EnvVars: env("PEERS")},
+			&cli.StringFlag{Name: "peer-listen", Usage: "address for etcd peers", EnvVars: env("PEER_LISTEN"), DefaultText: "this node's own of --peers, or 127.0.0.1:2380"},
 			&cli.StringFlag{Name: "etcd-listen", Usage: "address for etcdctl", EnvVars: env("ETCD_LISTEN"), Value: "127.0.0.1:2379"},
 			&cli.StringFlag{Name: "http-listen", Usage: "address for /livez, /readyz and /metrics, \"\" for none", EnvVars: env("HTTP_LISTEN"), Value: "127.0.0.1:9644"},
 			&cli.StringFlag{Name: "rack", Usage: "rack of this broker", EnvVars: env("RACK")},
@@ -37,10 +42,33 @@ func startCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "set", Usage: "a broker setting, `NAME=VALUE`; may be given again", EnvVars: env("SET")},
 			&cli.StringFlag{Name: "log-level", Usage: "debug, info, warn or error", EnvVars: env("LOG_LEVEL"), Value: "info"},
 			&cli.StringFlag{Name: "log-format", Usage: "text or json", EnvVars: env("LOG_FORMAT"), Value: "text"},
-			&cli.BoolFlag{Name: "insecure", Usage: "allow etcd listeners that others can reach", EnvVars: env("INSECURE")},
-		},
+			&cli.BoolFlag{Name: "insecure", Usage: "allow etcd listeners without TLS that others can reach", EnvVars: env("INSECURE")},
+		}, etcdFlags()...),
 		Action: start,
 	}
+}
+
+// etcdFlags are those of a cluster over several hosts.
+func etcdFlags() []cli.Flag {
+	return append(tlsFlags(),
+		&cli.StringFlag{Name: "etcd-wal-dir", Usage: "directory of etcd's log, to have it on another disk", EnvVars: env("ETCD_WAL_DIR")},
+		&cli.DurationFlag{Name: "etcd-heartbeat", Usage: "between signs of life of etcd's leader; the same on all nodes", EnvVars: env("ETCD_HEARTBEAT"), DefaultText: "50ms"},
+		&cli.DurationFlag{Name: "etcd-election", Usage: "without one, until etcd elects another leader; the same on all nodes", EnvVars: env("ETCD_ELECTION"), DefaultText: "500ms"},
+		&cli.DurationFlag{Name: "lease-ttl", Usage: "until a silent broker counts as dead", EnvVars: env("LEASE_TTL"), DefaultText: "6s"},
+	)
+}
+
+// tlsFlags name what a node, or a client of its etcd, shows and trusts.
+func tlsFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "peer-cert", Usage: "certificate `FILE` of the etcd listeners, shown to other nodes too", EnvVars: env("PEER_CERT")},
+		&cli.StringFlag{Name: "peer-key", Usage: "its key `FILE`", EnvVars: env("PEER_KEY")},
+		&cli.StringFlag{Name: "peer-ca", Usage: "`FILE` of the authority that signed the certificates of all nodes", EnvVars: env("PEER_CA")},
+	}
+}
+
+func tlsFiles(c *cli.Context) meta.TLS {
+	return meta.TLS{Cert: c.String("peer-cert"), Key: c.String("peer-key"), CA: c.String("peer-ca")}
 }
 
 func env(name string) []string { return []string{"CHRONIK_" + name} }
@@ -64,12 +92,13 @@ func start(c *cli.Context) error {
 		slices.Sort(node.ignored)
 		log.Info("settings without meaning here", "names", strings.Join(slices.Compact(node.ignored), " "))
 	}
+	limitHeap()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	context.AfterFunc(ctx, stop) // the second signal ends the process at once
 	b, err := broker.New(cfg)
 	if err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	context.AfterFunc(ctx, stop) // the second signal ends the process at once
 	go func() {
 		select {
 		case <-b.Ready():
@@ -82,6 +111,14 @@ func start(c *cli.Context) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// limitHeap has the collector work harder before the heap takes what the page cache
+// needs. GOMEMLIMIT in the environment wins.
+func limitHeap() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(broker.MachineMemory() / 4 * 3)
+	}
 }
 
 // nodeConfig puts together what file, --set and flags say.
@@ -104,7 +141,7 @@ func nodeConfig(c *cli.Context) (*nodeSettings, error) {
 	}
 	for flag, field := range map[string]*string{
 		"data-dir": &n.config.DataDir, "listen": &n.config.Listen, "advertise": &n.config.Advertise,
-		"peer-listen": &n.config.PeerListen, "etcd-listen": &n.config.EtcdListen,
+		"peer-listen": &n.config.Etcd.PeerListen, "etcd-listen": &n.config.Etcd.EtcdListen,
 		"http-listen": &n.config.HTTPListen, "rack": &n.config.Rack,
 	} {
 		if c.IsSet(flag) || *field == "" {
@@ -117,8 +154,45 @@ func nodeConfig(c *cli.Context) (*nodeSettings, error) {
 		}
 		n.config.NodeID = int32(c.Int("node-id"))
 	}
-	n.config.Insecure = c.Bool("insecure")
-	return n, nil
+	return n, clusterConfig(c, &n.config)
+}
+
+// clusterConfig takes the flags that make several nodes one cluster.
+func clusterConfig(c *cli.Context, cfg *broker.Config) (err error) {
+	etcd := &cfg.Etcd
+	etcd.Insecure, etcd.TLS, etcd.WALDir = c.Bool("insecure"), tlsFiles(c), c.String("etcd-wal-dir")
+	etcd.Heartbeat, etcd.Election, etcd.LeaseTTL = c.Duration("etcd-heartbeat"), c.Duration("etcd-election"), c.Duration("lease-ttl")
+	if join := c.String("join"); join != "" {
+		etcd.Join = strings.Split(join, ",")
+	}
+	if peers := c.String("peers"); peers != "" {
+		if etcd.Peers, err = meta.ParsePeers(peers); err != nil {
+			return usagef("--peers: %w", err)
+		}
+		if etcd.Peers[cfg.NodeID] == "" {
+			return usagef("--peers %s does not name this node: its --node-id is %d", peers, cfg.NodeID)
+		}
+	}
+	if err := etcd.Check(); err != nil {
+		return usageError{err}
+	}
+	if len(etcd.Peers) > 1 || len(etcd.Join) > 0 {
+		return checkAdvertised(cfg)
+	}
+	return nil
+}
+
+// checkAdvertised refuses an address by which no other node can be reached.
+func checkAdvertised(cfg *broker.Config) error {
+	told := cfg.Advertise
+	if told == "" {
+		told = cfg.Listen
+	}
+	host, _, err := net.SplitHostPort(told)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return usagef("the nodes of a cluster cannot be told to reach this one at %s: give --advertise HOST:PORT", told)
+	}
+	return nil
 }
 
 // logger writes to w at the given level, in the given form.

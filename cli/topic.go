@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,14 +16,14 @@ import (
 
 func topicCommand() *cli.Command {
 	return &cli.Command{
-		Name: "topic", Usage: "create, list, describe, change and delete topics",
+		Name: "topic", Usage: "create, list, describe, change, delete and recover topics",
 		Subcommands: []*cli.Command{
 			{
 				Name: "create", Usage: "create topics", ArgsUsage: "TOPIC…", Action: topicCreate,
 				Flags: []cli.Flag{
 					serversFlag(),
-					&cli.IntFlag{Name: "partitions", Aliases: []string{"p"}, Usage: "partitions (default: the broker's num.partitions)", Value: -1},
-					&cli.IntFlag{Name: "replication-factor", Aliases: []string{"r"}, Usage: "replicas of each (default: the broker's)", Value: -1},
+					&cli.IntFlag{Name: "partitions", Aliases: []string{"p"}, Usage: "partitions of each", Value: -1, DefaultText: "the broker's num.partitions"},
+					&cli.IntFlag{Name: "replication-factor", Aliases: []string{"r"}, Usage: "replicas of each", Value: -1, DefaultText: "the broker's"},
 					&cli.StringSliceFlag{Name: "config", Usage: "a setting, `NAME=VALUE`; may be given again"},
 				},
 			},
@@ -40,6 +42,7 @@ func topicCommand() *cli.Command {
 				Name: "add-partitions", Usage: "give a topic more partitions", ArgsUsage: "TOPIC", Action: topicAddPartitions,
 				Flags: []cli.Flag{serversFlag(), &cli.IntFlag{Name: "total", Usage: "partitions that it then has", Required: true}},
 			},
+			recoverCommand(),
 		},
 	}
 }
@@ -78,13 +81,15 @@ func topicCreate(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		var failed error
 		for _, t := range made.Sorted() {
 			if t.Err != nil {
-				return fmt.Errorf("create %s: %w", t.Topic, said(t.Err, t.ErrMessage))
+				failed = errors.Join(failed, fmt.Errorf("create %s: %w", t.Topic, said(t.Err, t.ErrMessage)))
+				continue
 			}
-			fmt.Fprintf(c.App.Writer, "created %s: %d partitions, %d replicas each\n", t.Topic, t.NumPartitions, t.ReplicationFactor)
+			fmt.Fprintf(c.App.Writer, "created %s: partitions %d, replicas %d\n", t.Topic, t.NumPartitions, t.ReplicationFactor)
 		}
-		return nil
+		return failed
 	})
 }
 
@@ -98,13 +103,15 @@ func topicDelete(c *cli.Context) error {
 		if err != nil {
 			return err
 		}
+		var failed error
 		for _, t := range gone.Sorted() {
 			if t.Err != nil {
-				return fmt.Errorf("delete %s: %w", t.Topic, said(t.Err, t.ErrMessage))
+				failed = errors.Join(failed, fmt.Errorf("delete %s: %w", t.Topic, said(t.Err, t.ErrMessage)))
+				continue
 			}
 			fmt.Fprintln(c.App.Writer, "deleted", t.Topic)
 		}
-		return nil
+		return failed
 	})
 }
 
@@ -117,6 +124,9 @@ type topicRow struct {
 	Internal          bool   `json:"internal"`
 }
 
+// idText is a topic id as Kafka prints it, and as the topic's logs are named on disk.
+func idText(id [16]byte) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
 func topicList(c *cli.Context) error {
 	return admin(c, func(ctx context.Context, adm *kadm.Client) error {
 		topics, err := adm.ListTopicsWithInternal(ctx)
@@ -125,7 +135,7 @@ func topicList(c *cli.Context) error {
 		}
 		values, rows := []topicRow{}, [][]string{}
 		for _, t := range topics.Sorted() {
-			r := topicRow{t.Topic, t.ID.String(), len(t.Partitions), t.Partitions.NumReplicas(), t.IsInternal}
+			r := topicRow{t.Topic, idText(t.ID), len(t.Partitions), t.Partitions.NumReplicas(), t.IsInternal}
 			values = append(values, r)
 			rows = append(rows, []string{r.Topic, strconv.Itoa(r.Partitions), strconv.Itoa(r.ReplicationFactor), r.ID})
 		}
