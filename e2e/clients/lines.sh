@@ -9,9 +9,9 @@ plain() {
 	}'
 }
 
-# slowly COUNT SECONDS SEPARATOR: the same, in 50 parts over the time.
+# slowly COUNT SECONDS SEPARATOR: the same, in 50 parts a second.
 slowly() {
-	plain "$1" "$3" | awk -v part=$(($1 / 50)) -v pause="$(awk "BEGIN { print $2 / 50 }")" '
+	plain "$1" "$3" | awk -v part=$(($1 / ($2 * 50))) -v pause=0.02 '
 		{ print } NR % part == 0 { fflush(); system("sleep " pause) }'
 }
 
@@ -51,4 +51,14 @@ verdict() {
 	*"$2"*) echo "refused: $(echo "$1" | tr '\n' ' ' | cut -c 1-600)" ;;
 	*) echo written ;;
 	esac
+}
+
+# until_stdin_ends FUNCTION ARGS...: calls it, and asks what it executes by $via to end when
+# stdin does; a member of a group then leaves.
+until_stdin_ends() {
+	exec 3<&0
+	via=exec "$@" 3<&- &
+	while read -r _ <&3; do :; done
+	kill -TERM $! 2>/dev/null
+	wait $! || [ $? = 143 ] # a shell's word for the end that was asked for
 }

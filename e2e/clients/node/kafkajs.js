@@ -1,6 +1,7 @@
 // KafkaJS. Its codecs are gzip and, by a plug-in, snappy.
 import kafkajs from 'kafkajs'
 import SnappyCodec from 'kafkajs-snappy'
+import { Member } from './member.js'
 import { chunks, odd, oddHeaders, pause, plain } from './recipe.js'
 
 const { CompressionCodecs, CompressionTypes, ConfigResourceTypes, Kafka, logLevel } = kafkajs
@@ -86,5 +87,56 @@ export class Driver {
         await pause(seconds / 50)
       }
     })
+  }
+
+  async join(topic, groupId, member) {
+    const consumer = this.kafka.consumer({ groupId, sessionTimeout: 6000, rebalanceTimeout: 6000, heartbeatInterval: 500, maxWaitTimeInMs: 200 })
+    const eachBatch = async ({ batch, isRunning, isStale, commitOffsetsIfNecessary, heartbeat }) => {
+      let next
+      for (const { offset, value } of batch.messages) {
+        if (member.done() || !isRunning() || isStale()) break
+        member.take(batch.partition, offset, value)
+        next = String(BigInt(offset) + 1n)
+      }
+      if (next !== undefined) await commitOffsetsIfNecessary({ topics: [{ topic, partitions: [{ partition: batch.partition, offset: next }] }] })
+      await heartbeat()
+    }
+    await consumer.connect()
+    await consumer.subscribe({ topics: [topic], fromBeginning: true })
+    await consumer.run({ autoCommit: false, eachBatchAutoResolve: true, eachBatch })
+    await member.finished
+    await consumer.disconnect()
+  }
+
+  'group-consume'(topic, group, count) {
+    return this.join(topic, group, new Member(count))
+  }
+
+  'group-member'(topic, group) {
+    return this.join(topic, group, new Member())
+  }
+
+  groups() {
+    return this.admin(async admin => (await admin.listGroups()).groups.forEach(g => console.log(g.groupId)))
+  }
+
+  'group-state'(group) {
+    return this.admin(async admin => console.log((await admin.describeGroups([group])).groups[0].state))
+  }
+
+  'group-offsets'(groupId, topic) {
+    return this.admin(async admin => {
+      const [{ partitions }] = await admin.fetchOffsets({ groupId, topics: [topic] })
+      partitions.sort((a, b) => a.partition - b.partition).forEach(p => console.log(p.partition, p.offset))
+    })
+  }
+
+  'group-rewind'(groupId, topic, count) {
+    const partitions = Array.from({ length: Number(count) }, (_, partition) => ({ partition, offset: '0' }))
+    return this.admin(admin => admin.setOffsets({ groupId, topic, partitions }))
+  }
+
+  'group-delete'(group) {
+    return this.admin(admin => admin.deleteGroups([group]))
   }
 }

@@ -1,5 +1,6 @@
 // @platformatic/kafka. Zstandard needs a Node.js that brings it.
-import { Admin, ConfigResourceTypes, IncrementalAlterConfigOperationTypes, Producer, stringSerializers } from '@platformatic/kafka'
+import { Admin, ConfigResourceTypes, Consumer, IncrementalAlterConfigOperationTypes, Producer, stringSerializers } from '@platformatic/kafka'
+import { Member } from './member.js'
 import { chunks, odd, oddHeaders, pause, plain } from './recipe.js'
 
 // reasons are the Kafka error names in an error and in those it wraps.
@@ -85,5 +86,52 @@ export class Driver {
         await pause(seconds / 50)
       }
     })
+  }
+
+  async join(topic, groupId, member) {
+    const consumer = new Consumer({
+      ...this.options, groupId, autocommit: false, sessionTimeout: 6000, rebalanceTimeout: 6000, heartbeatInterval: 500, maxWaitTime: 200,
+    })
+    const stream = await consumer.consume({ topics: [topic], mode: 'committed', fallbackMode: 'earliest' })
+    member.finished.then(() => stream.close())
+    for await (const message of stream) {
+      if (member.done()) break
+      member.take(message.partition, message.offset, message.value)
+      await message.commit()
+    }
+    await consumer.close(true)
+  }
+
+  'group-consume'(topic, group, count) {
+    return this.join(topic, group, new Member(count))
+  }
+
+  'group-member'(topic, group) {
+    return this.join(topic, group, new Member())
+  }
+
+  groups() {
+    return this.admin(async admin => [...(await admin.listGroups()).keys()].forEach(id => console.log(id)))
+  }
+
+  'group-state'(group) {
+    return this.admin(async admin => console.log((await admin.describeGroups({ groups: [group] })).get(group).state))
+  }
+
+  'group-offsets'(groupId, topic) {
+    return this.admin(async admin => {
+      const [{ topics }] = await admin.listConsumerGroupOffsets({ groups: [{ groupId }] })
+      const { partitions } = topics.find(t => t.name === topic)
+      partitions.sort((a, b) => a.partitionIndex - b.partitionIndex).forEach(p => console.log(p.partitionIndex, String(p.committedOffset)))
+    })
+  }
+
+  'group-rewind'(groupId, topic, count) {
+    const partitionOffsets = Array.from({ length: Number(count) }, (_, partition) => ({ partition, offset: 0n }))
+    return this.admin(admin => admin.alterConsumerGroupOffsets({ groupId, topics: [{ name: topic, partitionOffsets }] }))
+  }
+
+  'group-delete'(group) {
+    return this.admin(admin => admin.deleteGroups({ groups: [group] }))
   }
 }

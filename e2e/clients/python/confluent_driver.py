@@ -1,11 +1,20 @@
 """confluent-kafka, which is librdkafka."""
 
+import struct
 import time
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 import recipe
+from member import Member
+
+OVERTAKEN = (KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.UNKNOWN_MEMBER_ID)
+
+
+def generation(consumer):
+    """librdkafka tells it in the serialized metadata only: after the 7 bytes CGMDv2:."""
+    return struct.unpack_from("i", consumer.consumer_group_metadata(), 7)[0]
 
 
 class Driver:
@@ -100,10 +109,84 @@ class Driver:
         print(f"refused: {errors[0]}" if errors else "written")
 
     def idempotent(self, topic, count, seconds):
-        steps = 50
+        steps = 50 * int(seconds)
 
         def pause(i):
             if i % (int(count) // steps) == 0:
                 time.sleep(float(seconds) / steps)
 
         self.must_send(self.plain(topic, count), {"enable.idempotence": True}, pause)
+
+    def join(self, topic, group, member):
+        options = {
+            "group.id": group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "session.timeout.ms": 6000,
+            "heartbeat.interval.ms": 500,
+            "partition.assignment.strategy": "range",
+        }
+        consumer = Consumer(self.config | options)
+        consumer.subscribe(
+            [topic],
+            on_assign=lambda c, ps: member.assigned(generation(c), [p.partition for p in ps]),
+            on_revoke=lambda _, ps: member.revoked([p.partition for p in ps]),
+            on_lost=lambda _, ps: member.revoked([p.partition for p in ps]),
+        )
+        while not member.done():
+            positions = {}
+            for r in consumer.consume(member.room(), 0.2):
+                if r.error():
+                    member.say("error", r.error())
+                    continue
+                member.take(r.partition(), r.offset(), r.value())
+                positions[r.partition()] = r.offset() + 1
+            if positions:
+                self.commit(consumer, member, topic, positions)
+        consumer.close()
+
+    def commit(self, consumer, member, topic, positions):
+        try:
+            consumer.commit(offsets=[TopicPartition(topic, p, at) for p, at in positions.items()], asynchronous=False)
+        except KafkaException as err:
+            if err.args[0].code() not in OVERTAKEN:
+                raise
+            member.say("refused", err.args[0].name())  # a rebalance overtook the commit
+            return
+        member.committed(positions)
+
+    def group_consume(self, topic, group, count):
+        self.join(topic, group, Member(count))
+
+    def group_member(self, topic, group):
+        self.join(topic, group, Member())
+
+    def groups(self):
+        admin = self.admin()
+        answer = admin.list_consumer_groups().result(20)
+        if answer.errors:
+            raise SystemExit(answer.errors)
+        for group in answer.valid:
+            print(group.group_id)
+
+    def group_state(self, group):
+        admin = self.admin()
+        print(admin.describe_consumer_groups([group])[group].result(20).state.name.title())
+
+    def group_offsets(self, group, topic):
+        admin = self.admin()
+        answer = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(20)
+        for p in sorted(answer.topic_partitions, key=lambda p: p.partition):
+            if p.topic == topic:
+                print(p.partition, p.offset)
+
+    def group_rewind(self, group, topic, partitions):
+        admin = self.admin()
+        start = [TopicPartition(topic, p, 0) for p in range(int(partitions))]
+        answer = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, start)])[group].result(20)
+        if errors := [p.error for p in answer.topic_partitions if p.error]:
+            raise SystemExit(errors[0])
+
+    def group_delete(self, group):
+        admin = self.admin()
+        admin.delete_consumer_groups([group])[group].result(20)

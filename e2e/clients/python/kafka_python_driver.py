@@ -2,11 +2,24 @@
 
 import time
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
-from kafka.errors import KafkaError
+from kafka.coordinator.assignors.range import RangePartitionAssignor
+from kafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
 
 import recipe
+from member import Member
+
+
+class Listener(ConsumerRebalanceListener):
+    def __init__(self, member, consumer):
+        self.member, self.consumer = member, consumer
+
+    def on_partitions_assigned(self, assigned):
+        self.member.assigned(self.consumer.group_metadata().generation_id, [p.partition for p in assigned])
+
+    def on_partitions_revoked(self, revoked):
+        self.member.revoked([p.partition for p in revoked])
 
 
 class Driver:
@@ -81,7 +94,7 @@ class Driver:
                 print(f"refused: {err!r}")
 
     def idempotent(self, topic, count, seconds):
-        count, steps = int(count), 50
+        count, steps = int(count), 50 * int(seconds)
         with self.producer(enable_idempotence=True) as producer:
             sent = []
             for i in range(count):
@@ -91,3 +104,60 @@ class Driver:
                     time.sleep(float(seconds) / steps)
             for one in sent:
                 one.get(60)
+
+    def join(self, topic, group, member):
+        consumer = KafkaConsumer(
+            bootstrap_servers=self.bootstrap,
+            group_id=group,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            session_timeout_ms=6000,
+            heartbeat_interval_ms=500,
+            partition_assignment_strategy=[RangePartitionAssignor],
+        )
+        consumer.subscribe([topic], listener=Listener(member, consumer))
+        while not member.done():
+            records = consumer.poll(200, max_records=member.room())
+            for partition, some in records.items():
+                for r in some:
+                    member.take(partition.partition, r.offset, r.value)
+            if records:
+                self.commit(consumer, member, {p: some[-1].offset + 1 for p, some in records.items()})
+        consumer.close()
+
+    def commit(self, consumer, member, positions):
+        try:
+            consumer.commit({p: OffsetAndMetadata(offset, "", -1) for p, offset in positions.items()})
+        except (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError) as err:
+            member.say("refused", type(err).__name__)  # a rebalance overtook the commit
+            return
+        member.committed({p.partition: offset for p, offset in positions.items()})
+
+    def group_consume(self, topic, group, count):
+        self.join(topic, group, Member(count))
+
+    def group_member(self, topic, group):
+        self.join(topic, group, Member())
+
+    def groups(self):
+        for group in self.admin().list_groups():
+            print(group["group_id"])
+
+    def group_state(self, group):
+        print(self.admin().describe_groups([group])[group]["group_state"])
+
+    def group_offsets(self, group, topic):
+        offsets = self.admin().list_group_offsets(group)[group]
+        for partition, at in sorted(offsets.items()):
+            if partition.topic == topic:
+                print(partition.partition, at.offset)
+
+    def group_rewind(self, group, topic, partitions):
+        start = {TopicPartition(topic, p): OffsetAndMetadata(0, "", -1) for p in range(int(partitions))}
+        for partition, error in self.admin().alter_group_offsets(group, start).items():
+            if error.errno != 0:
+                raise SystemExit(f"{partition}: {error}")
+
+    def group_delete(self, group):
+        if (answer := self.admin().delete_groups([group])) != {group: "OK"}:
+            raise SystemExit(answer)

@@ -31,6 +31,7 @@ type Driver interface {
 	Large(topic string, value []byte) error
 	// Idempotent writes parts one after the other, with a pause after each.
 	Idempotent(topic string, parts [][]Record, pause time.Duration) error
+	Groups
 }
 
 // Plain is the plain record i.
@@ -60,15 +61,32 @@ func records(n int, nth func(int) Record) []Record {
 
 // Main runs the story that the command line names and exits.
 func Main(connect func(bootstrap string) (Driver, error)) {
+	mainWith(func(bootstrap, story string, args []string) error {
+		d, err := connect(bootstrap)
+		if err != nil {
+			return err
+		}
+		return run(d, story, args)
+	})
+}
+
+// MainGroups is Main for a driver that tells the stories of groups only.
+func MainGroups(connect func(bootstrap string) (Groups, error)) {
+	mainWith(func(bootstrap, story string, args []string) error {
+		d, err := connect(bootstrap)
+		if err != nil {
+			return err
+		}
+		return runGroups(d, story, append(args, "", "", ""))
+	})
+}
+
+func mainWith(tell func(bootstrap, story string, args []string) error) {
 	if len(os.Args) < 3 {
 		fmt.Fprintln(os.Stderr, "usage: driver BOOTSTRAP STORY ARGS...")
 		os.Exit(2)
 	}
-	d, err := connect(os.Args[1])
-	if err == nil {
-		err = run(d, os.Args[2], os.Args[3:])
-	}
-	if err != nil {
+	if err := tell(os.Args[1], os.Args[2], os.Args[3:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -128,7 +146,7 @@ func runRecords(d Driver, story, topic string, args []string) error {
 	case "idempotent":
 		return idempotent(d, topic, args[0], args[1])
 	default:
-		return fmt.Errorf("no story %s", story)
+		return runGroups(d, story, append([]string{topic}, args...))
 	}
 }
 

@@ -1,0 +1,183 @@
+//go:build interop
+
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// A topic that a client makes by producing through one node is there for clients of all.
+func TestInteropClusterTopics(t *testing.T) {
+	python := familyNamed(t, "kafka-python")
+	python.installed(t)
+	c := StartCluster(t, 3)
+	var topics []string
+	for _, n := range c.Nodes {
+		topics = append(topics, topicName(t, ""))
+		python.tell(t, n.Kafka, "produce", topics[len(topics)-1], "none", "1000")
+	}
+	slices.Sort(topics)
+	for _, n := range c.Nodes {
+		listed := strings.Fields(python.tell(t, n.Kafka, "list"))
+		slices.Sort(listed)
+		if !slices.Equal(listed, topics) {
+			t.Errorf("node %d lists %v, not %v", n.ID, listed, topics)
+		}
+		for _, topic := range topics {
+			python.tell(t, n.Kafka, "consume", topic, "1000")
+		}
+	}
+}
+
+// The leader of what a foreign producer writes is killed, or stopped in order: the
+// producer meets no error, and nothing is lost or twice.
+func TestInteropClusterFailover(t *testing.T) {
+	c := StartCluster(t, 3)
+	for _, name := range []string{"confluent-kafka", "kcat", "java"} {
+		f := familyNamed(t, name)
+		for how, end := range map[string]func(*Node){"kill -9": (*Node).Kill9, "SIGTERM": func(n *Node) { n.Stop() }} {
+			t.Run(name+"/"+how, func(t *testing.T) {
+				f.installed(t)
+				var gaps []time.Duration
+				for range rounds(2, 10) {
+					gaps = append(gaps, f.failover(t, c, end))
+				}
+				slices.Sort(gaps)
+				t.Logf("%s, %s: longest time without an acknowledged record, %d rounds: p50 %v, max %v",
+					name, how, len(gaps), gaps[len(gaps)/2].Round(time.Millisecond), gaps[len(gaps)-1].Round(time.Millisecond))
+			})
+		}
+	}
+}
+
+// failover is one round: it returns the longest time in which the high watermark stood
+// still, from shortly before the end of the leader until all was written.
+func (f family) failover(t *testing.T, c *Cluster, end func(*Node)) time.Duration {
+	t.Helper()
+	const records, seconds = 12_000, 5
+	topic := topicName(t, "")
+	createReplicated(t, c.Bootstrap(), topic, 1, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := f.command(ctx, c.Bootstrap(), "idempotent", topic, fmt.Sprint(records), fmt.Sprint(seconds))
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	leader := c.Leader(topic, 0)
+	h := watchHighWatermark(t, c, topic)
+	h.waitFor(records / 4)
+	h.begin()
+	end(leader)
+	h.waitFor(records * 3 / 4)
+	longest := h.end()
+	leader.Start()
+	if err := <-done; err != nil {
+		t.Fatalf("%s: %v\n%s", f.name, err, tail(out.String()))
+	}
+	leader.WaitReady()
+	c.WaitFullISR(topic)
+	checkRecords(t, c.Bootstrap(), topic, records, plainRecord)
+	c.CheckAlike(topic)
+	return longest
+}
+
+// highWatermark follows that of partition 0 of a topic, as the nodes themselves tell it.
+type highWatermark struct {
+	t       *testing.T
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+	mu      sync.Mutex // guards what follows
+	at      int64
+	since   time.Time
+	longest time.Duration
+	errs    map[int]error // the last of each node
+}
+
+func watchHighWatermark(t *testing.T, c *Cluster, topic string) *highWatermark {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	h := &highWatermark{t: t, stop: cancel, since: time.Now(), errs: map[int]error{}}
+	for _, n := range c.Nodes {
+		client := newClient(t, n.Kafka, kgo.RequestRetries(0))
+		h.done.Go(func() {
+			defer client.Close()
+			tick := time.NewTicker(5 * time.Millisecond)
+			defer tick.Stop()
+			for ctx.Err() == nil {
+				at, err := toldBy(ctx, client, topic)
+				h.told(n.ID, at, err)
+				<-tick.C
+			}
+		})
+	}
+	return h
+}
+
+// toldBy asks the node that a client was given for the end of partition 0.
+func toldBy(ctx context.Context, client *kgo.Client, topic string) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	req := kmsg.NewPtrListOffsetsRequest()
+	req.ReplicaID = -1
+	rt, rp := kmsg.NewListOffsetsRequestTopic(), kmsg.NewListOffsetsRequestTopicPartition()
+	rp.Timestamp = -1
+	rt.Topic, rt.Partitions = topic, append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	resp, err := client.SeedBrokers()[0].Request(ctx, req)
+	if err != nil {
+		return 0, err
+	}
+	got := resp.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]
+	return got.Offset, kerr.ErrorForCode(got.ErrorCode)
+}
+
+func (h *highWatermark) told(node int, at int64, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	h.errs[node] = err
+	if err == nil && at > h.at {
+		h.at, h.since = at, now
+	}
+	h.longest = max(h.longest, now.Sub(h.since))
+}
+
+// begin forgets how long it stood still before.
+func (h *highWatermark) begin() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.longest = 0
+}
+
+func (h *highWatermark) waitFor(at int64) {
+	h.t.Helper()
+	eventually(h.t, time.Minute, func() error {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.at < at {
+			return fmt.Errorf("the high watermark is %d, not %d: %v", h.at, at, h.errs)
+		}
+		return nil
+	})
+}
+
+func (h *highWatermark) end() time.Duration {
+	h.stop()
+	h.done.Wait()
+	return h.longest
+}
