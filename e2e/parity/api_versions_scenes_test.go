@@ -27,16 +27,6 @@ var apiVersionsScenes = []scene{
 			s.ask(versionsRequest("parity", name))
 		}
 	}},
-	{name: "wrong cluster or node", from: 5, play: func(s *script) {
-		cluster := s.quiet(kmsg.NewPtrMetadataRequest()).(*kmsg.MetadataResponse).ClusterID
-		for _, id := range []*string{nil, cluster, new("another"), new("")} {
-			for _, node := range []int32{-1, 1, 7, -2} {
-				req := versionsRequest("parity", "1.0")
-				req.ClusterID, req.NodeID = id, node
-				s.ask(req)
-			}
-		}
-	}},
 	{name: "unsupported version", once: true, play: func(s *script) {
 		for _, v := range []int16{6, 99, 32767, -1} {
 			s.askHeader(18, v, versionsBody)
@@ -165,7 +155,7 @@ var garbageScenes = []scene{
 		slow.MaxWaitMillis = 300
 		reqs := []kmsg.Request{
 			slow, kmsg.NewPtrApiVersionsRequest(), s.produce(topic, 0, batch(rec("one"))),
-			kmsg.NewPtrMetadataRequest(), s.fetch(topic, 0, 0), s.produce(topic, 0, batch(rec("two"))), listOffset(topic, 0, -1),
+			kmsg.NewPtrMetadataRequest(), s.fetch(topic, 0, 0), s.produce(topic, 0, batch(rec("two"))), listOffset(topic, 0, -2),
 		}
 		s.pipeline(reqs...)
 	}},

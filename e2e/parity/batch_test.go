@@ -90,7 +90,9 @@ func (t *tree) batches(path string, raw []byte) {
 	for i := 0; len(raw) > 0; i++ {
 		at := fmt.Sprintf("%s.batch %d", path, i)
 		if len(raw) < 61 || len(raw) < 12+int(binary.BigEndian.Uint32(raw[8:])) {
-			t.add(at, fmt.Sprintf("cut off after %d bytes", len(raw)))
+			if i == 0 { // Kafka cuts the last one off where the limit is
+				t.add(at, fmt.Sprintf("cut off after %d bytes", len(raw)))
+			}
 			return
 		}
 		n := 12 + int(binary.BigEndian.Uint32(raw[8:]))

@@ -56,7 +56,7 @@ func needKafka(t *testing.T) {
 	if _, err := exec.LookPath("java"); err != nil {
 		t.Skip("Apache Kafka needs Java 17 or newer: install default-jre-headless")
 	}
-	if out, err := exec.Command("./kafka.sh", "fetch").CombinedOutput(); err != nil {
+	if out, err := exec.Command("../kafka/kafka.sh", "fetch").CombinedOutput(); err != nil {
 		t.Skipf("Apache Kafka could not be fetched (needs mvn): %v\n%s", err, out)
 	}
 }
@@ -64,7 +64,7 @@ func needKafka(t *testing.T) {
 func kafkaCommand(t *testing.T, b *broker) *exec.Cmd {
 	ports := freePorts(t, 2)
 	b.addr = "127.0.0.1:" + ports[0]
-	return exec.Command("./kafka.sh", "run", t.TempDir(), ports[0], ports[1])
+	return exec.Command("../kafka/kafka.sh", "run", t.TempDir(), ports[0], ports[1])
 }
 
 func chronikCommand(t *testing.T, b *broker) *exec.Cmd {
@@ -80,7 +80,8 @@ func chronikCommand(t *testing.T, b *broker) *exec.Cmd {
 	ports := freePorts(t, 3)
 	b.addr = "127.0.0.1:" + ports[0]
 	return exec.Command(bin, "start", "--node-id", "1", "--data-dir", filepath.Join(t.TempDir(), "data"), "--listen", b.addr,
-		"--etcd-listen", "127.0.0.1:"+ports[1], "--peer-listen", "127.0.0.1:"+ports[2], "--http-listen", "")
+		"--etcd-listen", "127.0.0.1:"+ports[1], "--peer-listen", "127.0.0.1:"+ports[2], "--http-listen", "",
+		"--set", "group.initial.rebalance.delay.ms=0", "--set", "offsets.topic.replication.factor=1")
 }
 
 // start runs a broker until the test ends and waits until it makes a topic.

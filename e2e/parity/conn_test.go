@@ -3,6 +3,7 @@
 package parity
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 // client's ideas.
 type conn struct {
 	net.Conn
+	in          *bufio.Reader
 	correlation int32
 }
 
@@ -28,7 +30,7 @@ func dial(addr string) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c}, nil
+	return &conn{Conn: c, in: bufio.NewReader(c)}, nil
 }
 
 // frame is a request with its size and header.
@@ -56,7 +58,7 @@ func (c *conn) read() ([]byte, error) {
 		return nil, err
 	}
 	var size [4]byte
-	if _, err := io.ReadFull(c, size[:]); err != nil {
+	if _, err := io.ReadFull(c.in, size[:]); err != nil {
 		return nil, err
 	}
 	n := binary.BigEndian.Uint32(size[:])
@@ -64,7 +66,7 @@ func (c *conn) read() ([]byte, error) {
 		return nil, fmt.Errorf("an answer of %d bytes", int32(n))
 	}
 	p := make([]byte, n)
-	_, err := io.ReadFull(c, p)
+	_, err := io.ReadFull(c.in, p)
 	return p, err
 }
 

@@ -12,7 +12,7 @@
 // A case is a line or a few in one of the *_scenes_test.go files. Error codes are
 // always compared; error messages are printed and do not fail.
 //
-// kafka.sh fetches Kafka's jars with Maven into .parity/ and runs one broker on the
+// ../kafka/kafka.sh fetches Kafka's jars with Maven into .parity/ and runs one broker on the
 // ports that it is told. Flags of the test: -other=kafka plays against two Kafkas,
 // which must give no difference at all; -chronik=PATH takes a built binary;
 // -messages prints the error messages that differ.

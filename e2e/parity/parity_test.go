@@ -6,6 +6,7 @@ import (
 	"flag"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -66,6 +67,11 @@ func compare(t *testing.T, b side, key kmsg.Key, sc scene, list []*intended) (pl
 		both.Wait()
 		found = append(found, labelled(differ(left.leaves, right.leaves), name, v)...)
 		texts = append(texts, labelled(differ(left.messages, right.messages), name, v)...)
+		for _, l := range left.leaves {
+			if strings.HasSuffix(l.path, ".stopped") {
+				t.Errorf("%s v%d does not end with Kafka: %s", name, v, l.value)
+			}
+		}
 		if *showAnswers {
 			for _, l := range append(left.leaves, left.messages...) {
 				t.Logf("v%d %s: %s", v, l.path, l.value)

@@ -183,9 +183,13 @@ func turns(all ...turn) func(*script) {
 
 // producer is a new producer id.
 func (s *script) producer() int64 {
-	id := s.quiet(initProducer(-1, -1)).(*kmsg.InitProducerIDResponse).ProducerID
-	s.tree.number("ProducerID", id)
-	return id
+	var resp *kmsg.InitProducerIDResponse
+	s.until("a producer id", func() bool {
+		resp = s.quiet(initProducer(-1, -1)).(*kmsg.InitProducerIDResponse)
+		return resp.ErrorCode == 0
+	})
+	s.tree.number("ProducerID", resp.ProducerID)
+	return resp.ProducerID
 }
 
 const lastSequence = 2147483647
@@ -207,7 +211,12 @@ var idempotentScenes = []scene{
 		turn{0, lastSequence - 2, 2}, turn{0, lastSequence, 3}, turn{0, lastSequence, 3}, turn{0, 2, 1}, turn{0, 3, 1}, turn{0, 0, 1}, turn{0, lastSequence - 2, 2},
 	)},
 	{name: "idempotent: wraps to 0", from: 3, play: turns(turn{0, lastSequence, 1}, turn{0, 0, 1}, turn{0, 1, 1}, turn{0, lastSequence, 1})},
-	{name: "idempotent: negative numbers", from: 3, play: turns(turn{0, -1, 1}, turn{-1, 0, 1}, turn{-1, -1, 1}, turn{0, -2, 1}, turn{-2, 0, 1}, turn{0, 0, 1})},
+	{name: "idempotent: negative numbers", from: 3, play: func(s *script) {
+		a, id := s.topic("a", 5), s.producer()
+		for i, t := range []turn{{0, -1, 1}, {-1, 0, 1}, {-1, -1, 1}, {0, -2, 1}, {-2, 0, 1}} {
+			s.ask(s.produce(a, int32(i), numbered(id, t.epoch, t.sequence, t.n)))
+		}
+	}},
 	{name: "idempotent: ids", from: 3, play: func(s *script) {
 		a := s.topic("a", 1)
 		for _, id := range []int64{-2, 1 << 40, 1<<63 - 1} {

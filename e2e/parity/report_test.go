@@ -21,23 +21,30 @@ type difference struct {
 const absent = "(absent)"
 
 // differ compares two lists of leaves. Below an element that is absent on one side
-// nothing is listed, and beside an error code that differs nothing else.
+// nothing is listed, and beside an outcome or an error code that differs nothing else.
 func differ(kafka, ours []leaf) []difference {
 	left, right := values(kafka), values(ours)
 	var found []difference
 	var beyond []string // what is below these is not compared
 	for _, l := range slices.Concat(kafka, ours) {
 		a, b := cmp.Or(left[l.path], absent), cmp.Or(right[l.path], absent)
-		if parent, ok := strings.CutSuffix(l.path, "ErrorCode"); ok && a != b {
-			beyond = append(beyond, parent)
+		if a == b {
+			continue
 		}
-		if a != b && (a == absent || b == absent) {
+		for _, decides := range []string{"outcome", "ErrorCode"} {
+			if parent, ok := strings.CutSuffix(l.path, decides); ok && (decides == "outcome" || a != absent && b != absent) {
+				beyond = append(beyond, parent)
+			}
+		}
+		if a == absent || b == absent || a == "some" || b == "some" {
 			beyond = append(beyond, l.path+".", l.path+"[")
 		}
 	}
 	for _, l := range slices.Concat(kafka, ours) {
 		a, b := cmp.Or(left[l.path], absent), cmp.Or(right[l.path], absent)
-		below := func(parent string) bool { return strings.HasPrefix(l.path, parent) && l.path != parent+"ErrorCode" }
+		below := func(parent string) bool {
+			return strings.HasPrefix(l.path, parent) && l.path != parent+"ErrorCode" && l.path != parent+"outcome"
+		}
 		again := func(d difference) bool { return d.path == l.path }
 		if a != b && !slices.ContainsFunc(beyond, below) && !slices.ContainsFunc(found, again) {
 			found = append(found, difference{path: l.path, kafka: a, ours: b})

@@ -25,6 +25,7 @@ type broker struct {
 	name, addr string
 	oldest     map[int16]int16 // by key: what both sides advertise
 	newest     map[int16]int16
+	common     [16]byte // the topic that scenes of groups share
 }
 
 // script is one play of a scene in one version against one broker.
@@ -37,6 +38,7 @@ type script struct {
 	step    int
 	ids     map[string][16]byte // of the topics made by topic()
 	markers int
+	members []*member // with connections of their own
 }
 
 // stop ends a play that cannot go on. What is written down until then is compared.
@@ -53,7 +55,7 @@ func (sc scene) perform(b *broker, api string, v int16) *tree {
 	prefix := fmt.Sprintf("%s-%d-%s-", api, v, strings.Map(wordRune, sc.name))
 	s := &script{v: v, prefix: prefix, broker: b, ids: map[string][16]byte{}}
 	s.tree = tree{names: newNames(prefix), addr: b.addr}
-	defer s.hangUp()
+	defer s.end()
 	func() {
 		defer func() {
 			switch r := recover().(type) {
@@ -83,6 +85,14 @@ func (s *script) hangUp() {
 	s.conn = nil
 }
 
+// end closes all connections of the play.
+func (s *script) end() {
+	s.hangUp()
+	for _, m := range s.members {
+		m.hangUp()
+	}
+}
+
 // line is the script's connection; a closed one is dialled again.
 func (s *script) line() *conn {
 	if s.conn == nil {
@@ -105,8 +115,14 @@ func (s *script) note(what, value string) {
 // ask sends a request in the script's version, writes the answer down and returns it;
 // nil when none came.
 func (s *script) ask(req kmsg.Request) kmsg.Response {
-	req.SetVersion(s.v)
+	s.versioned(req)
 	return s.record(req)
+}
+
+// versioned puts a request into the script's version, or the nearest that its API has.
+func (s *script) versioned(req kmsg.Request) {
+	key := req.Key()
+	req.SetVersion(max(s.broker.oldest[key], min(s.v, s.broker.newest[key])))
 }
 
 // askMine is ask for an answer about the whole cluster: what other scripts made is
@@ -168,9 +184,8 @@ func (s *script) raw(p []byte) {
 	c := s.line()
 	err := c.send(p)
 	if err == nil {
-		var got []byte
-		if got, err = c.read(); err == nil {
-			s.note("outcome", fmt.Sprintf("%d bytes", len(got)))
+		if _, err = c.read(); err == nil {
+			s.note("outcome", "answered")
 			return
 		}
 	}
@@ -286,7 +301,6 @@ func (s *script) produce(topic string, partition int32, records []byte) *kmsg.Pr
 func (s *script) fetch(topic string, partition int32, offset int64) *kmsg.FetchRequest {
 	req := kmsg.NewPtrFetchRequest()
 	req.ReplicaID, req.MinBytes, req.MaxBytes, req.SessionEpoch = -1, 1, 1<<20, -1
-	req.ReplicaState.ID = -1
 	req.Topics = append(req.Topics, s.fetchTopic(topic, s.fetchPartition(partition, offset)))
 	return req
 }

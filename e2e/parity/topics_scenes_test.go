@@ -52,19 +52,14 @@ func (s *script) create(topics ...kmsg.CreateTopicsRequestTopic) {
 	}
 }
 
-// made waits a moment for a topic that may have been made. Only one that a right
-// request names is worth the look.
-func (s *script) made(name string) bool {
-	for range 40 {
+// made says whether there is a topic, after a moment if need be.
+func (s *script) made(name string) (visible bool) {
+	s.until("a topic shows", func() bool {
 		t := s.quiet(metadata(false, name)).(*kmsg.MetadataResponse).Topics[0]
-		if t.ErrorCode == 0 {
-			return true
-		}
-		if t.ErrorCode != 5 && s.refused(name) {
-			return false
-		}
-	}
-	return false
+		visible = t.ErrorCode == 0
+		return visible || s.refused(name)
+	})
+	return visible
 }
 
 // refused asks the one that decides whether a topic is there.

@@ -5,6 +5,7 @@ package parity
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,18 +42,22 @@ func (n *names) of(kind, value string) string {
 // call names a value before it is seen in an answer.
 func (n *names) call(kind, value, name string) { n.known[kind+"="+value] = name }
 
+// uuid is the part of a member's id that the broker chooses, wherever it stands.
+var uuid = regexp.MustCompile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
 func (n *names) short(s string) string {
-	if n.prefix == "" {
-		return s
+	if n.prefix != "" {
+		s = strings.ReplaceAll(s, n.prefix, "$")
 	}
-	return strings.ReplaceAll(s, n.prefix, "$")
+	return uuid.ReplaceAllStringFunc(s, func(id string) string { return n.of("member", id) })
 }
 
 // tree turns answers into leaves.
 type tree struct {
 	names    *names
-	addr     string // where the broker was dialled: it must advertise that
-	mine     bool   // leave out topics of other scripts
+	addr     string         // where the broker was dialled: it must advertise that
+	mine     bool           // leave out topics and groups of other scripts
+	seen     map[string]int // by path, in the answer being added
 	leaves   []leaf
 	messages []leaf // error messages: compared apart
 }
@@ -61,7 +66,7 @@ type tree struct {
 var skipped = []string{"Version", "UnknownTags", "ThrottleMillis"}
 
 // keys are the fields that tell the elements of a list apart, in the order tried.
-var keys = []string{"Topic", "TopicID", "ResourceName", "Name", "ApiKey", "NodeID", "Partition", "PartitionIndex"}
+var keys = []string{"Topic", "TopicID", "ResourceName", "Name", "ApiKey", "NodeID", "Partition", "PartitionIndex", "Group", "Key", "MemberID"}
 
 func (t *tree) add(path, value string) {
 	t.leaves = append(t.leaves, leaf{t.names.short(path), t.names.short(value)})
@@ -73,6 +78,7 @@ func (t *tree) answer(path string, resp kmsg.Response, raw []byte) {
 	if again := resp.AppendTo(nil); len(again) != len(raw) {
 		t.add(path+"encoding", fmt.Sprintf("%+d bytes", len(raw)-len(again)))
 	}
+	t.seen = map[string]int{}
 	t.fields(path, reflect.ValueOf(resp).Elem())
 }
 
@@ -218,6 +224,7 @@ func (t *tree) list(path, field string, v reflect.Value) {
 		t.add(path, fmt.Sprintf("%v", v.Interface()))
 		return
 	}
+	t.add(path, "some")
 	t.elements(path, v)
 }
 
@@ -246,15 +253,23 @@ func (t *tree) elements(path string, v reflect.Value) {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b element) int { return strings.Compare(a.key, b.key) })
-	seen := map[string]int{}
 	for _, e := range all {
-		at := fmt.Sprintf("%s[%s]", path, e.key)
-		if seen[e.key]++; seen[e.key] > 1 {
-			at += fmt.Sprintf("#%d", seen[e.key])
-		}
+		at := t.numbered(fmt.Sprintf("%s[%s]", path, e.key), e.v)
 		t.add(at, "present")
 		t.fields(at+".", e.v)
 	}
+}
+
+// numbered tells elements about the same apart; not topics, since their partitions may
+// come under one topic or under one each.
+func (t *tree) numbered(at string, e reflect.Value) string {
+	if e.FieldByName("Partitions").IsValid() {
+		return at
+	}
+	if t.seen[at]++; t.seen[at] > 1 {
+		return fmt.Sprintf("%s#%d", at, t.seen[at])
+	}
+	return at
 }
 
 // wanted is false for what other scripts made and for APIs that are not compared.
@@ -264,6 +279,9 @@ func (t *tree) wanted(e reflect.Value) bool {
 	}
 	if !t.mine {
 		return true
+	}
+	if group := e.FieldByName("Group"); group.IsValid() {
+		return strings.HasPrefix(group.String(), t.names.prefix)
 	}
 	topic := e.FieldByName("Topic")
 	if topic.IsValid() && topic.Kind() == reflect.Pointer {
