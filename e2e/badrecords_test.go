@@ -230,7 +230,6 @@ func TestBadTopics(t *testing.T) {
 		{1, 1, []string{"segment.bytes", "-1"}, kerr.InvalidConfig, "segment.bytes"},
 		{1, 1, []string{"compression.type", "brotli"}, kerr.InvalidConfig, "compression.type"},
 		{1, 1, []string{"cleanup.policy", "burn"}, kerr.InvalidConfig, "cleanup.policy"},
-		{1, 1, []string{"cleanup.policy", "compact"}, kerr.InvalidConfig, "compact"}, // until it exists
 	} {
 		says, err := create("bad", bad.partitions, bad.replication, bad.configs...)
 		if !errors.Is(err, bad.want) || !strings.Contains(says, bad.says) {

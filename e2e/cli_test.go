@@ -22,6 +22,13 @@ type result struct {
 	code     int
 }
 
+func (r result) asError() error {
+	if r.code == 0 {
+		return nil
+	}
+	return fmt.Errorf("exit code %d\n%s%s", r.code, r.out, r.err)
+}
+
 // chronik runs the binary to its end.
 func chronik(t *testing.T, stdin string, args ...string) result {
 	t.Helper()
@@ -51,12 +58,19 @@ func TestCommands(t *testing.T) {
 	t.Parallel()
 	n := StartNode(t, NodeConfig{})
 	b := "--bootstrap-servers=" + n.Kafka
-	must(t, "", "topic", "create", b, "--partitions", "3", "--config", "retention.ms=86400000", "fruit")
+	must(t, "", "topic", "create", b, "--partitions", "3", "--config", "retention.ms=7200000", "fruit")
 	must(t, "", "topic", "create", b, "plain")
 	if list := strings.Fields(must(t, "", "topic", "list", b)); !slices.Contains(list, "fruit") || !slices.Contains(list, "plain") {
 		t.Errorf("topic list printed %q", list)
 	}
-	if text := must(t, "", "topic", "describe", b, "fruit"); !strings.Contains(text, "86400000") {
+	ids := strings.Fields(must(t, "", "topic", "list", b))
+	if at := slices.Index(ids, "fruit"); !strings.Contains(must(t, "", "meta", "get", "--etcd", n.Etcd, "topics/fruit"), `"id":"`+ids[at+3]+`"`) {
+		t.Errorf("topic list prints the id %s, the metadata another", ids[at+3])
+	}
+	if r := chronik(t, "", "topic", "create", b, "fruit", "new"); r.code != 1 || !strings.Contains(r.err, "fruit") || !strings.Contains(r.out, "created new") {
+		t.Errorf("one of two topics is there: exit code %d\n%s%s", r.code, r.out, r.err)
+	}
+	if text := must(t, "", "topic", "describe", b, "fruit"); !strings.Contains(text, "7200000") {
 		t.Errorf("topic describe printed %q", text)
 	}
 	var described any
@@ -64,7 +78,7 @@ func TestCommands(t *testing.T) {
 		t.Errorf("topic describe --output json printed %q", text)
 	}
 	must(t, "", "topic", "alter", b, "--set", "retention.ms=3600000", "fruit")
-	if text := must(t, "", "topic", "describe", b, "fruit"); !strings.Contains(text, "3600000") || strings.Contains(text, "86400000") {
+	if text := must(t, "", "topic", "describe", b, "fruit"); !strings.Contains(text, "3600000") || strings.Contains(text, "7200000") {
 		t.Errorf("after alter, topic describe printed %q", text)
 	}
 
@@ -126,6 +140,8 @@ func TestCommandFailures(t *testing.T) {
 		{[]string{"topic", "nonsense"}, 2, ""},
 		{[]string{"start", "--no-such-flag"}, 2, "no-such-flag"},
 		{[]string{"log", "check", filepath.Join(n.Dir, "missing")}, 1, "missing"},
+		{[]string{"log", "check", n.Dir}, 1, "holds no log"},
+		{[]string{"log", "dump", n.Dir}, 1, "holds no log"},
 	} {
 		r := chronik(t, "", c.args...)
 		if r.code != c.code || !strings.Contains(r.err, c.says) || r.err == "" {
@@ -162,7 +178,14 @@ func TestStartRefusals(t *testing.T) {
 		"directory locked":     {[]string{"--data-dir", running.Dir}, []string{running.Dir}},
 		"another node id":      {[]string{"--data-dir", stopped.Dir, "--node-id", "7"}, []string{"7", "1"}},
 		"open etcd":            {[]string{"--etcd-listen", "0.0.0.0:" + port(stopped.Etcd)}, []string{"--insecure"}},
-		"open peers":           {[]string{"--peer-listen", "0.0.0.0:" + port(stopped.Etcd)}, []string{"--insecure"}},
+		"open peers":           {[]string{"--peer-listen", "0.0.0.0:" + port(stopped.Etcd)}, []string{"--insecure", "--peer-cert"}},
+		"peers without own id": {[]string{"--peers", "2=127.0.0.1:1,3=127.0.0.1:2"}, []string{"--peers", "--node-id is 1"}},
+		"peers and join":       {[]string{"--peers", "1=127.0.0.1:1", "--join", "127.0.0.1:2"}, []string{"--peers", "--join"}},
+		"too many voters":      {[]string{"--peers", "1=a:1,2=a:2,3=a:3,4=a:4,5=a:5,6=a:6,7=a:7,8=a:8"}, []string{"--peers", "at most 7"}},
+		"advertised to none":   {[]string{"--peers", "1=127.0.0.1:1,2=127.0.0.1:2", "--listen", "0.0.0.0:" + port(stopped.Kafka)}, []string{"--advertise"}},
+		"half a certificate":   {[]string{"--peer-cert", badFile}, []string{"--peer-key"}},
+		"no certificate":       {[]string{"--peer-cert", badFile, "--peer-key", badFile, "--peer-ca", badFile}, []string{badFile}},
+		"election too short":   {[]string{"--etcd-election", "20ms"}, []string{"--etcd-election"}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			n := NewNode(t, NodeConfig{Args: c.args})

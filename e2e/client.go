@@ -22,10 +22,10 @@ var codecs = map[string]kgo.CompressionCodec{
 	"zstd":   kgo.ZstdCompression(),
 }
 
-// newClient is a franz-go client that ends with the test.
+// newClient is a franz-go client, of one server or more, that ends with the test.
 func newClient(t testing.TB, addr string, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
-	opts = append([]kgo.Opt{kgo.SeedBrokers(addr), kgo.ClientID("e2e")}, opts...)
+	opts = append([]kgo.Opt{kgo.SeedBrokers(strings.Split(addr, ",")...), kgo.ClientID("e2e")}, opts...)
 	client, err := kgo.NewClient(opts...)
 	if err != nil {
 		t.Fatal(err)

@@ -1,305 +1,254 @@
 package e2e
 
 import (
-	"bytes"
-	"errors"
+	"context"
+	"encoding/json"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"net"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
-// root is the top of the repository.
-func root(t testing.TB) string {
+// Cluster is nodes that are each other's peers. Their ids count from 1.
+type Cluster struct {
+	Nodes []*Node
+	t     testing.TB
+}
+
+// NewCluster prepares n nodes that are not started. args are further arguments
+// of each.
+func NewCluster(t testing.TB, n int, args ...string) *Cluster {
 	t.Helper()
-	wd, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return filepath.Dir(wd)
+	return newCluster(t, make([]NodeConfig, n), args...)
 }
 
-// buildDir is where TestMain wants the binary.
-var buildDir string
-
-var build = sync.OnceValues(func() (string, error) {
-	bin := filepath.Join(buildDir, "chronik")
-	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", bin, ".")
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return bin, nil
-})
-
-// chronikBin is the built chronik, built once in a test run.
-func chronikBin(t testing.TB) string {
+// newCluster is NewCluster of nodes that are configured one by one, but for their ids.
+func newCluster(t testing.TB, nodes []NodeConfig, args ...string) *Cluster {
 	t.Helper()
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
+	c := &Cluster{t: t}
+	for i, config := range nodes {
+		config.ID = i + 1
+		c.Nodes = append(c.Nodes, NewNode(t, config))
 	}
-	return bin
+	for _, node := range c.Nodes {
+		node.args = append(node.args, "--peers", c.Peers())
+		node.args = append(node.args, args...)
+	}
+	return c
 }
 
-// NodeConfig says how a node is started. The zero value is a new node on free ports.
-type NodeConfig struct {
-	Dir  string   // data directory; default: a temporary one
-	Args []string // further arguments of chronik start; later ones win
-	Env  []string // further environment
-}
-
-// Node is one broker process with its data directory and ports. They stay the same
-// over restarts, so that clients find it again.
-type Node struct {
-	Dir               string
-	Kafka, HTTP, Etcd string // host:port
-	t                 testing.TB
-	args, env         []string
-	workDir           string // where the process runs; "" is the test's folder
-	log               string // file; every life appends to it
-	cmd               *exec.Cmd
-	exited            chan struct{} // closed when this life's process is reaped
-}
-
-// NewNode prepares a node that is not started. Its end, and the tail of its log when
-// the test failed, are in t's cleanup.
-func NewNode(t testing.TB, c NodeConfig) *Node {
+// StartCluster starts n new nodes and waits until all are ready.
+func StartCluster(t testing.TB, n int, args ...string) *Cluster {
 	t.Helper()
-	if c.Dir == "" {
-		c.Dir = filepath.Join(t.TempDir(), "data")
-	}
-	p := freePorts(t, 4)
-	n := &Node{
-		Dir: c.Dir, Kafka: p[0], HTTP: p[1], Etcd: p[2],
-		t: t, env: c.Env, log: filepath.Join(t.TempDir(), "log"),
-	}
-	n.args = append([]string{
-		"start", "--data-dir", n.Dir, "--listen", n.Kafka, "--http-listen", n.HTTP,
-		"--etcd-listen", n.Etcd, "--peer-listen", p[3],
-	}, c.Args...)
-	t.Cleanup(n.cleanup)
-	return n
+	c := NewCluster(t, n, args...)
+	c.Start()
+	c.WaitAllReady()
+	return c
 }
 
-// StartNode starts a new node and waits until it is ready.
-func StartNode(t testing.TB, c NodeConfig) *Node {
-	t.Helper()
-	n := NewNode(t, c)
-	n.Start()
-	n.WaitReady()
-	return n
+// Start begins a life of every node and waits for nothing.
+func (c *Cluster) Start() {
+	c.t.Helper()
+	for _, n := range c.Nodes {
+		n.Start()
+	}
 }
 
-// Start begins a life of the node and waits for nothing.
-func (n *Node) Start() {
-	n.t.Helper()
-	log, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		n.t.Fatal(err)
+// Peers is the --peers of every node.
+func (c *Cluster) Peers() string {
+	var peers []string
+	for _, n := range c.Nodes {
+		peers = append(peers, fmt.Sprintf("%d=%s", n.ID, n.Peer))
 	}
-	defer log.Close()
-	cmd := exec.Command(chronikBin(n.t), n.args...)
-	cmd.Env, cmd.Dir = append(os.Environ(), n.env...), n.workDir
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		n.t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	go func() {
-		_ = cmd.Wait() // the state is read from cmd.ProcessState
-		close(exited)
-	}()
-	n.cmd, n.exited = cmd, exited
+	return strings.Join(peers, ",")
 }
 
-// WaitReady waits until /readyz says so.
-func (n *Node) WaitReady() {
-	n.t.Helper()
-	eventually(n.t, 30*time.Second, func() error {
-		code, text, err := n.Get("/readyz")
-		if err == nil && code != http.StatusOK {
-			err = fmt.Errorf("/readyz: %d %s", code, text)
+// Bootstrap is the list of servers for a client.
+func (c *Cluster) Bootstrap() string {
+	var servers []string
+	for _, n := range c.Nodes {
+		servers = append(servers, n.Kafka)
+	}
+	return strings.Join(servers, ",")
+}
+
+// Node is the one with an id.
+func (c *Cluster) Node(id int) *Node { return c.Nodes[id-1] }
+
+// Running are the nodes that have a process.
+func (c *Cluster) Running() (running []*Node) {
+	for _, n := range c.Nodes {
+		if n.Running() {
+			running = append(running, n)
 		}
-		return n.alive(err)
-	})
+	}
+	return running
 }
 
-// WaitAnswer waits for the first successful ApiVersions and returns the time since from.
-func (n *Node) WaitAnswer(from time.Time) time.Duration {
-	n.t.Helper()
-	for {
-		err := askApiVersions(n.Kafka)
-		took := time.Since(from)
-		if err == nil {
-			return took
-		}
-		if err = n.alive(err); took > 30*time.Second || errors.Is(err, errHopeless) {
-			n.t.Fatalf("no ApiVersions after %v: %v", took, err)
-		}
-		time.Sleep(time.Millisecond)
+// WaitAllReady waits until every node that runs is ready and lists all of them.
+func (c *Cluster) WaitAllReady() {
+	c.t.Helper()
+	running := c.Running()
+	for _, n := range running {
+		n.WaitReady()
+	}
+	for _, n := range running {
+		eventually(c.t, 30*time.Second, func() error {
+			return n.alive(n.lists(len(running)))
+		})
 	}
 }
 
-// errHopeless ends an eventually: what is waited for cannot come any more.
-var errHopeless = errors.New("no use to wait")
-
-// alive is err, and says so when the process is gone: no use to go on waiting.
-func (n *Node) alive(err error) error {
-	select {
-	case <-n.exited:
-		return fmt.Errorf("%w, the node has exited: %v (%w)", errHopeless, n.cmd.ProcessState, err)
-	default:
-		return err
+// lists is an error unless the node's Metadata lists want brokers.
+func (n *Node) lists(want int) error {
+	ctx, cancel := context.WithTimeout(n.t.Context(), 5*time.Second)
+	defer cancel()
+	client := newClient(n.t, n.Kafka)
+	defer client.Close()
+	brokers, err := kadm.NewClient(client).ListBrokers(ctx)
+	if err == nil && len(brokers) != want {
+		err = fmt.Errorf("node %d lists brokers %v, want %d", n.ID, brokers.NodeIDs(), want)
 	}
+	return err
 }
 
-// Get asks the node's HTTP listener.
-func (n *Node) Get(path string) (int, string, error) {
-	client := http.Client{Timeout: 5 * time.Second}
-	defer client.CloseIdleConnections()
-	resp, err := client.Get("http://" + n.HTTP + path)
-	if err != nil {
-		return 0, "", err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, strings.TrimSpace(string(body)), err
-}
-
-// Pid is the process of this life.
-func (n *Node) Pid() int { return n.cmd.Process.Pid }
-
-// Kill9 kills the process and waits until it is gone.
-func (n *Node) Kill9() {
-	n.t.Helper()
-	n.end(syscall.SIGKILL)
-}
-
-// Freeze stops every thread of the process where it is, those inside the kernel as soon
-// as they come out of it. Only Kill9 ends that.
-func (n *Node) Freeze() {
-	n.t.Helper()
-	if err := n.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-		n.t.Fatal(err)
-	}
-	eventually(n.t, 10*time.Second, func() error {
-		states, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", n.Pid()))
-		if err != nil || len(states) == 0 {
-			return fmt.Errorf("no threads in /proc: %w", err)
+// Leader is the node that leads a partition.
+func (c *Cluster) Leader(topic string, partition int) (leader *Node) {
+	c.t.Helper()
+	eventually(c.t, 30*time.Second, func() error {
+		var value struct{ Leader int }
+		if err := c.Get(fmt.Sprintf("topics/%s/%d", topic, partition), &value); err != nil {
+			return err
 		}
-		for _, file := range states {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			_, rest, _ := strings.Cut(string(text), ") ") // T: stopped, D: in the kernel
-			if !strings.HasPrefix(rest, "T") && !strings.HasPrefix(rest, "D") {
-				return fmt.Errorf("a thread is in state %.1s", rest)
-			}
+		if value.Leader < 1 {
+			return fmt.Errorf("%s-%d has leader %d", topic, partition, value.Leader)
 		}
+		leader = c.Node(value.Leader)
 		return nil
 	})
+	return leader
 }
 
-// Stop asks the process to end, and returns how long that took.
-func (n *Node) Stop() time.Duration {
-	n.t.Helper()
-	began := time.Now()
-	n.end(syscall.SIGTERM)
-	if code := n.cmd.ProcessState.ExitCode(); code != 0 {
-		n.t.Errorf("exit code %d after SIGTERM", code)
-	}
-	return time.Since(began)
+// Controller is the node that does the controller's work.
+func (c *Cluster) Controller() (controller *Node) {
+	c.t.Helper()
+	eventually(c.t, 30*time.Second, func() error {
+		var value struct{ Broker int }
+		if err := c.Get("controller", &value); err != nil {
+			return err
+		}
+		controller = c.Node(value.Broker)
+		return nil
+	})
+	return controller
 }
 
-// Restart stops the node in order and starts it again.
-func (n *Node) Restart() {
-	n.t.Helper()
-	n.Stop()
-	n.Start()
-	n.WaitReady()
+// Coordinator is the node that coordinates a group.
+func (c *Cluster) Coordinator(group string) (coordinator *Node) {
+	c.t.Helper()
+	eventually(c.t, 30*time.Second, func() error {
+		ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+		defer cancel()
+		found := newAdmin(c.t, c.Bootstrap()).FindGroupCoordinators(ctx, group)
+		if err := found.Error(); err != nil {
+			return err
+		}
+		coordinator = c.Node(int(found[group].NodeID))
+		return nil
+	})
+	return coordinator
 }
 
-func (n *Node) end(sig syscall.Signal) {
-	n.t.Helper()
-	if err := n.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		n.t.Fatal(err)
+// Get reads a key under /chronik/, through any node that runs.
+func (c *Cluster) Get(key string, value any) error {
+	client, err := c.etcd()
+	if err != nil {
+		return err
 	}
-	select {
-	case <-n.exited:
-	case <-time.After(30 * time.Second):
-		n.t.Errorf("still running 30 s after %v", sig)
-		_ = n.cmd.Process.Kill() // what counts is the error above
-		<-n.exited
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	defer cancel()
+	resp, err := client.Get(ctx, "/chronik/"+key)
+	if err != nil {
+		return err
 	}
+	if len(resp.Kvs) == 0 {
+		return fmt.Errorf("no key /chronik/%s", key)
+	}
+	return json.Unmarshal(resp.Kvs[0].Value, value)
 }
 
-func (n *Node) cleanup() {
-	if n.cmd != nil {
-		n.end(syscall.SIGKILL)
+// etcd is a client of the metadata.
+func (c *Cluster) etcd() (*clientv3.Client, error) {
+	var endpoints []string
+	for _, n := range c.Running() {
+		endpoints = append(endpoints, n.Etcd)
 	}
-	if n.t.Failed() {
-		n.t.Logf("end of the log of %s:\n%s", n.Kafka, n.Log(8<<10))
-	}
+	return clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
 }
 
-// Log is at most the last max bytes of what the node printed in all its lives.
-func (n *Node) Log(max int) string {
-	b, err := os.ReadFile(n.log)
+// EtcdLeader is the node whose etcd leads the others.
+func (c *Cluster) EtcdLeader() (leader *Node) {
+	c.t.Helper()
+	eventually(c.t, 30*time.Second, func() error {
+		client, err := c.etcd()
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+		defer cancel()
+		for _, n := range c.Running() {
+			status, err := client.Status(ctx, n.Etcd)
+			if err == nil && status.Leader == status.Header.MemberId {
+				leader = n
+				return nil
+			}
+		}
+		return fmt.Errorf("no node of %d leads etcd", len(c.Running()))
+	})
+	return leader
+}
+
+// Members says of each member of etcd what it is: learner or voter.
+func (c *Cluster) Members() string {
+	client, err := c.etcd()
 	if err != nil {
 		return err.Error()
 	}
-	if len(b) > max {
-		b = b[len(b)-max:]
-		b = b[bytes.IndexByte(b, '\n')+1:]
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	defer cancel()
+	list, err := client.MemberList(ctx)
+	if err != nil {
+		return err.Error()
 	}
-	return string(b)
+	var kinds []string
+	for _, m := range list.Members {
+		kind := "voter"
+		if m.IsLearner {
+			kind = "learner"
+		}
+		kinds = append(kinds, kind)
+	}
+	return strings.Join(kinds, " ")
 }
 
-// freePorts finds ports that nothing uses. They lie below the range of outgoing
-// connections, one of which could else take a node's port while the node is down.
-func freePorts(t testing.TB, n int) []string {
-	t.Helper()
-	var found []string
-	for try := 0; len(found) < n; try++ {
-		if try == 1000 {
-			t.Fatal("no free port found")
-		}
-		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		defer l.Close() // at the end, so that none is found twice
-		found = append(found, addr)
+// StopAll asks every node to end, all at once.
+func (c *Cluster) StopAll() time.Duration {
+	c.t.Helper()
+	began := time.Now()
+	running := c.Running()
+	for _, n := range running {
+		n.signal(syscall.SIGTERM)
 	}
-	return found
-}
-
-// eventually polls until try succeeds, and fails the test with the last reason when
-// that takes longer than within.
-func eventually(t testing.TB, within time.Duration, try func() error) {
-	t.Helper()
-	deadline := time.Now().Add(within)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) || errors.Is(err, errHopeless) {
-			t.Fatalf("not within %v: %v", within, err)
-		}
-		time.Sleep(20 * time.Millisecond)
+	for _, n := range running {
+		n.ended()
 	}
+	return time.Since(began)
 }

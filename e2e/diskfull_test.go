@@ -118,3 +118,50 @@ func deref(s *string) string {
 	}
 	return *s
 }
+
+// One of three nodes has not a byte left while others hand partitions to it: it stays up,
+// and serves them when space is back.
+func TestDiskFullOfOneNode(t *testing.T) {
+	d := newDisk(t, 1200)
+	c := &Cluster{t: t}
+	for id := 1; id <= 3; id++ {
+		cfg := NodeConfig{ID: id, Args: []string{"--set", "disk.min.free.bytes=1"}}
+		if id == 2 {
+			cfg.Dir = filepath.Join(d.mount, "data")
+		}
+		c.Nodes = append(c.Nodes, NewNode(t, cfg))
+	}
+	for _, n := range c.Nodes {
+		n.args = append(n.args, "--peers", c.Peers())
+	}
+	c.Start()
+	c.WaitAllReady()
+	d.fill(0)
+	topic := topicName(t, "t")
+	if _, err := newAdmin(t, c.Node(1).Kafka).CreateTopic(t.Context(), 30, 3, nil, topic); err != nil {
+		t.Fatal(err)
+	}
+	c.Node(1).Kill9()
+	time.Sleep(3 * time.Second) // long enough for it to be noticed and acted on
+	if err := c.Node(2).alive(nil); err != nil {
+		t.Fatalf("%v\n%s", err, c.Node(2).Log(2000))
+	}
+	d.empty()
+	c.Node(1).Start()
+	c.WaitAllReady()
+	produce(t, c.Bootstrap(), topic, 3000, func(topic string, i int) *kgo.Record {
+		return &kgo.Record{Topic: topic, Partition: int32(i % 30), Value: fmt.Append(nil, i)}
+	})
+	eventually(t, 20*time.Second, func() error {
+		for p := range 30 {
+			var key struct{ Replicas, ISR []int }
+			if err := c.Get(fmt.Sprintf("topics/%s/%d", topic, p), &key); err != nil {
+				return err
+			}
+			if len(key.ISR) < 3 {
+				return fmt.Errorf("partition %d: in sync are %v", p, key.ISR)
+			}
+		}
+		return nil
+	})
+}

@@ -30,7 +30,9 @@ var mayImport = map[string][]string{
 	"chronik/logstore":     {"chronik/wire/batch"},
 	"chronik/broker":       {"chronik/broker/...", "chronik/wire/...", "chronik/logstore", "chronik/meta"},
 	"chronik/cli":          {"chronik/broker", "chronik/cli/...", "chronik/logstore", "chronik/meta", "chronik/wire/..."},
-	"chronik/e2e":          {},
+	"chronik/e2e":          {"chronik/e2e/chaos"},
+	"chronik/e2e/bench":    {},
+	"chronik/e2e/chaos":    {},
 }
 
 // goPackage is what `go list -json` says of a package.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
+	"chronik/e2e/chaos"
 )
 
 // rounds is how often a story is told: few times here, often in `make rounds`.
@@ -51,7 +51,7 @@ func crashRounds(t *testing.T, n *Node, count int, crash func()) {
 		}
 	}
 	for topic, want := range held {
-		if got := readNumbered(t, n.Kafka, topic, partitions, func(uint32, uint64, *kgo.Record) error { return nil }); got != want {
+		if got := contentsOf(readFinal(t, n.Kafka, &chaos.History{Topic: topic, Partitions: partitions, Began: time.Now()})); got != want {
 			t.Errorf("%s held %+v, holds %+v after the last round", topic, want, got)
 		}
 	}

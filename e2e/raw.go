@@ -159,3 +159,18 @@ func askApiVersions(addr string) error {
 	}
 	return kerr.ErrorForCode(resp.(*kmsg.ApiVersionsResponse).ErrorCode)
 }
+
+// exchange is ask with an error and patience of its own.
+func (c *rawConn) exchange(req kmsg.Request, within time.Duration) (kmsg.Response, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(within)); err != nil {
+		return nil, err
+	}
+	if _, err := c.Write(c.frame(req)); err != nil {
+		return nil, err
+	}
+	p, err := c.readFrame(within)
+	if err != nil {
+		return nil, err
+	}
+	return decode(req, c.cor, p)
+}
