@@ -240,6 +240,29 @@ type crowd struct {
 	t           *testing.T
 	addr, topic string
 	members     []*crowdMember
+	mu          sync.Mutex
+	synced      map[string]int32 // by member, the generation that it has an assignment in
+}
+
+// settled tells whether n members have an assignment in one generation.
+func (g *crowd) settled(n int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	generations := map[int32]bool{}
+	for _, generation := range g.synced {
+		generations[generation] = true
+	}
+	return len(g.synced) == n && len(generations) == 1
+}
+
+func (g *crowd) note(member string, generation int32) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if generation < 0 {
+		delete(g.synced, member)
+	} else {
+		g.synced[member] = generation
+	}
 }
 
 type crowdMember struct {
@@ -251,10 +274,11 @@ type crowdMember struct {
 func (g *crowd) rebalance(members []*crowdMember) time.Duration {
 	g.t.Helper()
 	began := time.Now()
+	g.synced = map[string]int32{}
 	var all sync.WaitGroup
 	errs := make([]error, len(members))
 	for i, m := range members {
-		all.Go(func() { errs[i] = g.turn(m) })
+		all.Go(func() { errs[i] = g.turn(m, len(members)) })
 	}
 	all.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -263,46 +287,71 @@ func (g *crowd) rebalance(members []*crowdMember) time.Duration {
 	return time.Since(began)
 }
 
-// turn joins and syncs one member, as often as another's coming makes it begin again.
-func (g *crowd) turn(m *crowdMember) error {
+// turn joins and syncs one member, as often as another's coming makes it begin again, and
+// stays until all n are settled: the others' rebalances wait for it.
+func (g *crowd) turn(m *crowdMember, n int) error {
 	for range 100 {
-		req := kmsg.NewPtrJoinGroupRequest()
-		req.Version, req.Group, req.MemberID, req.ProtocolType = 5, "crowd", m.id, "consumer"
-		req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 60_000, 60_000
-		meta := kmsg.NewConsumerMemberMetadata()
-		meta.Topics = []string{g.topic}
-		req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: meta.AppendTo(nil)}}
-		resp, err := m.conn.exchange(req, time.Minute)
-		if err != nil {
+		generation, err := g.join(m)
+		for err == nil {
+			if g.note(m.id, generation); g.settled(n) {
+				return nil
+			}
+			time.Sleep(time.Duration(n) * 100 * time.Microsecond) // 10,000 heartbeats a second of all
+			err = g.heartbeat(m, generation)
+		}
+		if g.note(m.id, -1); !errors.Is(err, kerr.RebalanceInProgress) && !errors.Is(err, kerr.MemberIDRequired) {
 			return err
 		}
-		joined := resp.(*kmsg.JoinGroupResponse)
-		m.id = joined.MemberID
-		if err := kerr.ErrorForCode(joined.ErrorCode); errors.Is(err, kerr.MemberIDRequired) {
-			continue
-		} else if err != nil {
-			return fmt.Errorf("join: %w", err)
-		}
-		sync := kmsg.NewPtrSyncGroupRequest()
-		sync.Version, sync.Group, sync.MemberID, sync.Generation = 3, "crowd", m.id, joined.Generation
-		for _, other := range joined.Members {
-			sync.GroupAssignment = append(sync.GroupAssignment, kmsg.SyncGroupRequestGroupAssignment{MemberID: other.MemberID, MemberAssignment: []byte("yours")})
-		}
-		if resp, err = m.conn.exchange(sync, time.Minute); err != nil {
-			return err
-		}
-		synced := resp.(*kmsg.SyncGroupResponse)
-		if err := kerr.ErrorForCode(synced.ErrorCode); errors.Is(err, kerr.RebalanceInProgress) {
-			continue
-		} else if err != nil {
-			return fmt.Errorf("sync: %w", err)
-		}
-		if string(synced.MemberAssignment) != "yours" {
-			return fmt.Errorf("assigned %q", synced.MemberAssignment)
-		}
-		return nil
 	}
 	return errors.New("100 rebalances without a stable generation")
+}
+
+// join joins and syncs, once.
+func (g *crowd) join(m *crowdMember) (generation int32, err error) {
+	req := kmsg.NewPtrJoinGroupRequest()
+	req.Version, req.Group, req.MemberID, req.ProtocolType = 5, "crowd", m.id, "consumer"
+	req.SessionTimeoutMillis, req.RebalanceTimeoutMillis = 60_000, 60_000
+	meta := kmsg.NewConsumerMemberMetadata()
+	meta.Topics = []string{g.topic}
+	req.Protocols = []kmsg.JoinGroupRequestProtocol{{Name: "range", Metadata: meta.AppendTo(nil)}}
+	resp, err := m.conn.exchange(req, time.Minute)
+	if err != nil {
+		return -1, err
+	}
+	joined := resp.(*kmsg.JoinGroupResponse)
+	m.id = joined.MemberID
+	if err := kerr.ErrorForCode(joined.ErrorCode); err != nil {
+		return -1, fmt.Errorf("join: %w", err)
+	}
+	sync := kmsg.NewPtrSyncGroupRequest()
+	sync.Version, sync.Group, sync.MemberID, sync.Generation = 3, "crowd", m.id, joined.Generation
+	for _, other := range joined.Members {
+		sync.GroupAssignment = append(sync.GroupAssignment, kmsg.SyncGroupRequestGroupAssignment{MemberID: other.MemberID, MemberAssignment: []byte("yours")})
+	}
+	if resp, err = m.conn.exchange(sync, time.Minute); err != nil {
+		return -1, err
+	}
+	synced := resp.(*kmsg.SyncGroupResponse)
+	if err := kerr.ErrorForCode(synced.ErrorCode); err != nil {
+		return -1, fmt.Errorf("sync: %w", err)
+	}
+	if string(synced.MemberAssignment) != "yours" {
+		return -1, fmt.Errorf("assigned %q", synced.MemberAssignment)
+	}
+	return joined.Generation, nil
+}
+
+func (g *crowd) heartbeat(m *crowdMember, generation int32) error {
+	req := kmsg.NewPtrHeartbeatRequest()
+	req.Version, req.Group, req.MemberID, req.Generation = 3, "crowd", m.id, generation
+	resp, err := m.conn.exchange(req, time.Minute)
+	if err != nil {
+		return err
+	}
+	if err := kerr.ErrorForCode(resp.(*kmsg.HeartbeatResponse).ErrorCode); err != nil {
+		return fmt.Errorf("heartbeat: %w", err)
+	}
+	return nil
 }
 
 func (g *crowd) leave(m *crowdMember) {
