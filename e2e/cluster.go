@@ -69,12 +69,14 @@ func (c *Cluster) Peers() string {
 }
 
 // Bootstrap is the list of servers for a client.
-func (c *Cluster) Bootstrap() string {
-	var servers []string
-	for _, n := range c.Nodes {
-		servers = append(servers, n.Kafka)
+func (c *Cluster) Bootstrap() string { return addresses(c.Nodes) }
+
+func addresses(nodes []*Node) string {
+	var addrs []string
+	for _, n := range nodes {
+		addrs = append(addrs, n.Kafka)
 	}
-	return strings.Join(servers, ",")
+	return strings.Join(addrs, ",")
 }
 
 // Node is the one with an id.
@@ -88,6 +90,17 @@ func (c *Cluster) Running() (running []*Node) {
 		}
 	}
 	return running
+}
+
+// Awake are the nodes that run and are not frozen: those that answer. A client asks any of
+// its servers and may wait 10 s for one that does not.
+func (c *Cluster) Awake() (awake []*Node) {
+	for _, n := range c.Running() {
+		if !n.frozen.Load() {
+			awake = append(awake, n)
+		}
+	}
+	return awake
 }
 
 // WaitAllReady waits until every node that runs is ready and lists all of them.
@@ -154,7 +167,7 @@ func (c *Cluster) Coordinator(group string) (coordinator *Node) {
 	eventually(c.t, 30*time.Second, func() error {
 		ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
 		defer cancel()
-		found := newAdmin(c.t, c.Bootstrap()).FindGroupCoordinators(ctx, group)
+		found := newAdmin(c.t, addresses(c.Awake())).FindGroupCoordinators(ctx, group)
 		if err := found.Error(); err != nil {
 			return err
 		}
@@ -186,7 +199,7 @@ func (c *Cluster) Get(key string, value any) error {
 // etcd is a client of the metadata.
 func (c *Cluster) etcd() (*clientv3.Client, error) {
 	var endpoints []string
-	for _, n := range c.Running() {
+	for _, n := range c.Awake() {
 		endpoints = append(endpoints, n.Etcd)
 	}
 	return clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -78,6 +79,7 @@ type Node struct {
 	log               string // file; every life appends to it
 	cmd               *exec.Cmd
 	exited            chan struct{} // closed when this life's process is reaped
+	frozen            atomic.Bool
 }
 
 // NewNode prepares a node that is not started. Its end, and the tail of its log when
@@ -129,6 +131,7 @@ func (n *Node) Start() {
 	cmd.Env, cmd.Dir = append(os.Environ(), n.env...), n.workDir
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	n.frozen.Store(false)
 	if err := cmd.Start(); err != nil {
 		n.t.Fatal(err)
 	}
@@ -207,6 +210,7 @@ func (n *Node) Kill9() {
 // as they come out of it. Thaw and Kill9 end that.
 func (n *Node) Freeze() {
 	n.t.Helper()
+	n.frozen.Store(true)
 	if err := n.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		n.t.Fatal(err)
 	}
@@ -233,6 +237,7 @@ func (n *Node) Freeze() {
 func (n *Node) Thaw() {
 	n.t.Helper()
 	n.signal(syscall.SIGCONT)
+	n.frozen.Store(false)
 }
 
 // Stop asks the process to end, and returns how long that took.
