@@ -1,7 +1,8 @@
 # make run, make test: these two need only Go. `make help` lists the rest.
 GO ?= go
 # V=-v prints every test; FUZZTIME is the time of each fuzz target. DURATION, FAULTS (names
-# of e2e/nemesis_test.go, or all), NODES, REPLICAS (3 where NODES are as many, else 1) and
+# of e2e/nemesis_test.go; all: those of nodes, connections and disks, plain: without disks,
+# network: of networks, which need root), NODES, REPLICAS (3 where NODES are as many, else 1) and
 # SEED are of make chaos.
 V ?=
 FUZZTIME ?= 5m

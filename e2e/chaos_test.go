@@ -133,7 +133,7 @@ func fieldFor(p chaosPlan) field {
 	f.args = []string{"--set", fmt.Sprint("offsets.topic.replication.factor=", p.replicas)}
 	for name := range strings.SplitSeq(p.faults, ",") {
 		for _, one := range faults {
-			if one.name == name {
+			if name != "all" && one.is(name) {
 				f.network = f.network || one.needs == "network"
 				f.disks = f.disks || one.needs == "disk"
 			}

@@ -196,10 +196,13 @@ func (c *Cluster) Get(key string, value any) error {
 	return json.Unmarshal(resp.Kvs[0].Value, value)
 }
 
-// etcd is a client of the metadata.
-func (c *Cluster) etcd() (*clientv3.Client, error) {
+// etcd is a client of the metadata, through some nodes or all.
+func (c *Cluster) etcd(through ...*Node) (*clientv3.Client, error) {
+	if len(through) == 0 {
+		through = c.Awake()
+	}
 	var endpoints []string
-	for _, n := range c.Awake() {
+	for _, n := range through {
 		endpoints = append(endpoints, n.Etcd)
 	}
 	return clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})

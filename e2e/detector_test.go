@@ -13,7 +13,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 )
 
 // lives are the beginnings and ends of brokers' lives in the metadata, as they come.
@@ -34,11 +33,7 @@ type lifeEvent struct {
 // watchLives watches through the etcd of some nodes, from before it returns until stop.
 func (c *Cluster) watchLives(through ...*Node) *lives {
 	c.t.Helper()
-	var endpoints []string
-	for _, n := range through {
-		endpoints = append(endpoints, n.Etcd)
-	}
-	client, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
+	client, err := c.etcd(through...)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -78,16 +78,18 @@ func (d *disk) cut() {
 	}
 }
 
-// remount brings the file system back as the disk has it.
+// remount brings the file system back as the disk has it. The dead process may hold it for
+// a moment, and so may the kernel: mounted meanwhile it is still the one that was cut.
 func (d *disk) remount() {
 	d.t.Helper()
-	eventually(d.t, 10*time.Second, func() error { // the dead process may hold it for a moment
+	eventually(d.t, 10*time.Second, func() error {
 		if out, err := exec.Command("umount", d.mount).CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
-		return nil
+		d.run("mount", "-o", "loop", d.image, d.mount)
+		probe := filepath.Join(d.mount, "probe")
+		return errors.Join(os.WriteFile(probe, nil, 0o600), os.Remove(probe))
 	})
-	d.run("mount", "-o", "loop", d.image, d.mount)
 }
 
 // free is the space that is left.

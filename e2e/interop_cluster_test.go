@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -40,60 +39,82 @@ func TestInteropClusterTopics(t *testing.T) {
 	}
 }
 
-// The leader of what a foreign producer writes is killed, or stopped in order: the
-// producer meets no error, and nothing is lost or twice.
+// The leader of what foreign producers write, each with its own settings, is killed in each
+// of its roles, or stopped in order: no producer meets an error, and nothing is lost or
+// twice.
 func TestInteropClusterFailover(t *testing.T) {
-	c := StartCluster(t, 3)
+	var producers []family
 	for _, name := range []string{"confluent-kafka", "kcat", "java"} {
-		f := familyNamed(t, name)
-		for how, end := range map[string]func(*Node){"kill -9": (*Node).Kill9, "SIGTERM": func(n *Node) { n.Stop() }} {
-			t.Run(name+"/"+how, func(t *testing.T) {
-				f.installed(t)
-				var gaps []time.Duration
-				for range rounds(2, 10) {
-					gaps = append(gaps, f.failover(t, c, end))
-				}
-				slices.Sort(gaps)
-				t.Logf("%s, %s: longest time without an acknowledged record, %d rounds: p50 %v, max %v",
-					name, how, len(gaps), gaps[len(gaps)/2].Round(time.Millisecond), gaps[len(gaps)-1].Round(time.Millisecond))
-			})
+		producers = append(producers, familyNamed(t, name))
+		producers[len(producers)-1].installed(t)
+	}
+	c := StartCluster(t, 3)
+	for _, r := range roles() {
+		failovers(t, c, producers, r, "kill -9", (*Node).Kill9)
+	}
+	all := roles()
+	failovers(t, c, producers, all[len(all)-1], "SIGTERM", func(n *Node) { n.Stop() })
+}
+
+// failovers are rounds of one kind.
+func failovers(t *testing.T, c *Cluster, producers []family, r role, how string, end func(*Node)) {
+	t.Helper()
+	gaps := make([][]time.Duration, len(producers))
+	for range rounds(1, 50) {
+		for i, gap := range failover(t, c, producers, r, end) {
+			gaps[i] = append(gaps[i], gap)
 		}
+		if t.Failed() {
+			t.Fatalf("%s of %s", how, r.name)
+		}
+	}
+	for i, f := range producers {
+		t.Logf("%s of %s, %s, %d rounds: longest time without an acknowledged record: %s", how, r.name, f.name, len(gaps[i]), longestOf(gaps[i]))
 	}
 }
 
-// failover is one round: it returns the longest time in which the high watermark stood
-// still, from shortly before the end of the leader until all was written.
-func (f family) failover(t *testing.T, c *Cluster, end func(*Node)) time.Duration {
+// failover is one round: it returns for each producer the longest time in which the high
+// watermark of its topic stood still, from shortly before the end of the leader until most
+// was written.
+func failover(t *testing.T, c *Cluster, producers []family, r role, end func(*Node)) (gaps []time.Duration) {
 	t.Helper()
 	const records, seconds = 12_000, 5
-	topic := topicName(t, "")
-	createReplicated(t, c.Bootstrap(), topic, 1, nil)
+	victim, _ := r.holder(c)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	cmd := f.command(ctx, c.Bootstrap(), "idempotent", topic, fmt.Sprint(records), fmt.Sprint(seconds))
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	var topics []string
+	var wrote sync.WaitGroup
+	var watched []*highWatermark
+	for _, f := range producers {
+		topic := topicName(t, f.name)
+		createLed(c, topic, victim)
+		topics, watched = append(topics, topic), append(watched, watchHighWatermark(t, c, topic))
+		wrote.Go(func() {
+			if out, err := f.command(ctx, c.Bootstrap(), "idempotent", topic, fmt.Sprint(records), fmt.Sprint(seconds)).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", f.name, err, tail(string(out)))
+			}
+		})
 	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	leader := c.Leader(topic, 0)
-	h := watchHighWatermark(t, c, topic)
-	h.waitFor(records / 4)
-	h.begin()
-	end(leader)
-	h.waitFor(records * 3 / 4)
-	longest := h.end()
-	leader.Start()
-	if err := <-done; err != nil {
-		t.Fatalf("%s: %v\n%s", f.name, err, tail(out.String()))
+	for _, h := range watched {
+		h.waitFor(records / 4)
 	}
-	leader.WaitReady()
-	c.WaitFullISR(topic)
-	checkRecords(t, c.Bootstrap(), topic, records, plainRecord)
-	c.CheckAlike(topic)
-	return longest
+	for _, h := range watched {
+		h.begin()
+	}
+	end(victim)
+	for _, h := range watched {
+		h.waitFor(records * 3 / 4)
+		gaps = append(gaps, h.end())
+	}
+	victim.Start()
+	wrote.Wait()
+	victim.WaitReady()
+	for _, topic := range topics {
+		c.WaitFullISR(topic)
+		checkRecords(t, c.Bootstrap(), topic, records, plainRecord)
+		c.CheckAlike(topic)
+	}
+	return gaps
 }
 
 // highWatermark follows that of partition 0 of a topic, as the nodes themselves tell it.

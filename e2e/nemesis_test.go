@@ -68,20 +68,34 @@ var faults = []fault{
 	{"bridge", 3, "network", 5 * time.Second, 20 * time.Second, (*nemesis).bridge},
 }
 
-// choose resolves names, "all" for every fault that this cluster can suffer.
+// is tells whether a name means the fault: its own, "all", "plain" for those that need
+// neither root nor tools, "network" for those that need a network.
+func (f fault) is(name string) bool {
+	switch name {
+	case "all", f.name:
+		return true
+	case "plain":
+		return f.needs == "" || f.needs == "proxy"
+	case "network":
+		return f.needs == "network"
+	}
+	return false
+}
+
+// choose resolves names; of those that mean several it takes what this cluster can suffer.
 func (n *nemesis) choose(names string) {
 	n.t.Helper()
 	for name := range strings.SplitSeq(names, ",") {
 		found := false
 		for _, f := range faults {
-			if name != f.name && name != "all" {
+			if !f.is(name) {
 				continue
 			}
 			found = true
 			switch why := n.lacks(f); {
 			case why == "":
 				n.faults = append(n.faults, f)
-			case name != "all":
+			case name == f.name:
 				n.t.Fatalf("fault %s: %s", name, why)
 			}
 		}

@@ -217,20 +217,6 @@ func (h harming) rounds(t *testing.T, count int) {
 	t.Logf("%d rounds: longest time without an acknowledgement: median %v, longest %v", count, gaps[len(gaps)/2].Round(time.Millisecond), gaps[len(gaps)-1].Round(time.Millisecond))
 }
 
-// One node after the other is killed: the leader of a partition that is written to.
-func TestClusterKillLeader(t *testing.T) {
-	c := StartCluster(t, 3)
-	var victim *Node
-	clusterRounds(t, c, rounds(3, 20), func(topic string) {
-		victim = c.Leader(topic, 0)
-		victim.Kill9()
-		c.waitDead(victim)
-	}, func() {
-		victim.Start()
-		victim.WaitReady()
-	})
-}
-
 // A follower is killed: those who write go on without it.
 func TestClusterKillFollower(t *testing.T) {
 	c := StartCluster(t, 3)

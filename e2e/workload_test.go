@@ -27,6 +27,7 @@ type load struct {
 	partitions int32
 	replicas   int16 // 0: the topic is there
 
+	usual   int // writers with a client's own settings
 	patient int // idempotent writers that retry until they have an answer
 	hasty   int // idempotent writers that give up after a second: unknown outcomes
 	plain   int // one request of one record at a time, never repeated
@@ -112,6 +113,10 @@ func startLoad(t *testing.T, l load) *workload {
 		}
 	}
 	id := uint32(0)
+	for range l.usual {
+		w.write(ctx, id, newClient(t, w.servers, kgo.RecordPartitioner(kgo.ManualPartitioner())))
+		id++
+	}
 	for range l.patient {
 		w.write(ctx, id, w.client(retries(kgo.StopProducerOnDataLossDetected())...))
 		id++
@@ -168,7 +173,7 @@ func (l *load) pace(ctx context.Context, began time.Time, n uint32) bool {
 // write starts a writer that pipelines.
 func (w *workload) write(ctx context.Context, id uint32, client *kgo.Client) {
 	w.clients = append(w.clients, client)
-	patient := int(id) < w.patient
+	patient := int(id) < w.usual+w.patient
 	w.done.Go(func() {
 		began := time.Now()
 		for seq := uint32(0); w.pace(ctx, began, seq); seq++ {
