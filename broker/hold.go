@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"maps"
+	"slices"
 	"time"
 
 	"chronik/meta"
@@ -13,14 +14,22 @@ import (
 // seconds, so that answer had better be right.
 const holdMost = 1500 * time.Millisecond
 
+// listedMost is how long Metadata lists a broker after its life ended. librdkafka (2.4 on)
+// drops a broker that is not listed at once, with the partitions that the same answer gives
+// to others, and finds those again a second later.
+const listedMost = 5 * time.Second
+
 // mourned are the lives of brokers that ended lately, by the metadata, and when that
 // was noticed. Lives that were over when the first metadata came are none. Pure.
 type mourned struct {
-	lives map[int32]int64 // broker epochs as last seen; nil before the first metadata
-	over  map[brokerLife]time.Time
+	lives  map[int32]int64 // broker epochs as last seen; nil before the first metadata
+	over   map[brokerLife]time.Time
+	parted map[int32]time.Time // when the last life of a broker ended
 }
 
-func newMourned() mourned { return mourned{over: map[brokerLife]time.Time{}} }
+func newMourned() mourned {
+	return mourned{over: map[brokerLife]time.Time{}, parted: map[int32]time.Time{}}
+}
 
 // see takes the lives that the metadata shows. One that was lost before it was over
 // was noticed then.
@@ -31,12 +40,18 @@ func (m *mourned) see(lives map[int32]int64, lost map[brokerLife]time.Time, now 
 		if lives[id] == epoch {
 			continue
 		}
-		m.over[l] = now
+		m.over[l], m.parted[id] = now, now
 		if at, ok := lost[l]; ok {
 			m.over[l] = at
 		}
 	}
 	m.lives = lives
+}
+
+// listed tells whether a broker is still to be listed, be it that it does not answer.
+func (m *mourned) listed(id int32, now time.Time) bool {
+	at, ok := m.parted[id]
+	return ok && now.Sub(at) < listedMost
 }
 
 // unnamed are the lives that Metadata must not name yet, and until when.
@@ -73,6 +88,18 @@ func (p *peers) mourn(snap *meta.Snapshot, now time.Time) {
 	lost, _ := p.lost.get()
 	p.mourned.see(livesIn(snap), lost, now)
 	p.mournedAt = snap.Revision()
+}
+
+// listed are the brokers that Metadata lists: those that clients may ask, since they are
+// active, or stop and still tell who leads now; and those that died a moment ago.
+func (p *peers) listed(snap *meta.Snapshot, now time.Time) []*meta.Broker {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mourn(snap, now)
+	return slices.DeleteFunc(slices.Clone(snap.AllBrokers()), func(br *meta.Broker) bool {
+		s := snapshotView{snap}.standing(br.ID)
+		return s != serving && s != leaving && !p.mourned.listed(br.ID, now)
+	})
 }
 
 // topicsOf calls each for topics of a snapshot.

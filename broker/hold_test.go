@@ -84,6 +84,25 @@ func TestMourned(t *testing.T) {
 	}
 }
 
+// A broker is listed for a while after its life ended, whether another has begun or not.
+func TestMournedListed(t *testing.T) {
+	m, base := newMourned(), time.Now()
+	at := func(ms time.Duration) time.Time { return base.Add(ms * time.Millisecond) }
+	m.see(map[int32]int64{1: 10, 2: 20}, nil, at(0))
+	if m.listed(1, at(1)) || m.listed(3, at(1)) {
+		t.Error("listed without an end")
+	}
+	m.see(map[int32]int64{1: 10}, nil, at(1000))
+	m.see(map[int32]int64{1: 10, 2: 30}, nil, at(1200))
+	if !m.listed(2, at(5999)) || m.listed(2, at(6000)) || m.listed(1, at(1300)) {
+		t.Error("not listed for five seconds from the end on")
+	}
+	m.see(map[int32]int64{1: 10}, nil, at(7000))
+	if !m.listed(2, at(7001)) {
+		t.Error("its second end does not count")
+	}
+}
+
 func sscan(t *testing.T, text, format string) (n time.Duration) {
 	t.Helper()
 	if _, err := fmt.Sscanf(text, format, &n); err != nil {

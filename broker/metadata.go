@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -99,22 +100,13 @@ func metadataKey(rt *kmsg.MetadataRequestTopic) string {
 
 // describeNodes fills in the brokers, the cluster's id and the controller.
 func (b *Broker) describeNodes(c *conn, resp *kmsg.MetadataResponse) {
-	for _, node := range b.nodes(c, answering(b.snap())) {
+	for _, node := range b.nodes(c, b.peers.listed(b.snap(), time.Now())) {
 		rb := kmsg.NewMetadataResponseBroker()
 		rb.NodeID, rb.Host, rb.Port, rb.Rack = node.id, node.host, node.port, node.rack
 		resp.Brokers = append(resp.Brokers, rb)
 	}
 	resp.ClusterID = new(b.snap().Cluster().ID)
 	resp.ControllerID = b.controllerID()
-}
-
-// answering are the brokers that clients may ask: those that are active, and those that
-// stop and still tell who leads now.
-func answering(snap *meta.Snapshot) []*meta.Broker {
-	return slices.DeleteFunc(slices.Clone(snap.AllBrokers()), func(br *meta.Broker) bool {
-		s := snapshotView{snap}.standing(br.ID)
-		return s != serving && s != leaving
-	})
 }
 
 // node is a broker as clients are told of it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -102,16 +103,17 @@ func createLed(c *Cluster, topic string, leader *Node) {
 }
 
 // committing commits offsets of a group with a client's own settings until end, which
-// returns the longest time without success.
+// returns the longest time without success since begin.
 type committing struct {
 	cancel context.CancelFunc
 	done   chan time.Duration
+	forget atomic.Bool
 }
 
 func keepCommitting(c *Cluster, group, topic string) *committing {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
-	k := &committing{cancel, make(chan time.Duration, 1)}
+	k := &committing{cancel: cancel, done: make(chan time.Duration, 1)}
 	admin := newAdmin(c.t, c.Bootstrap())
 	commit := func(at int64) error {
 		offsets := kadm.Offsets{}
@@ -122,68 +124,135 @@ func keepCommitting(c *Cluster, group, topic string) *committing {
 		}
 		return err
 	}
-	at := int64(1)
-	eventually(c.t, 30*time.Second, func() error { return commit(at) })
+	eventually(c.t, 30*time.Second, func() error { return commit(1) })
 	go func() {
 		defer admin.Close()
 		last, longest := time.Now(), time.Duration(0)
-		for tick := time.NewTicker(20 * time.Millisecond); ctx.Err() == nil; <-tick.C {
-			if at++; commit(at) == nil {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for at := int64(2); ctx.Err() == nil; at++ {
+			if commit(at) == nil {
 				longest, last = max(longest, time.Since(last)), time.Now()
 			}
+			if k.forget.Swap(false) {
+				longest = 0
+			}
+			<-tick.C
 		}
 		k.done <- max(longest, time.Since(last))
 	}()
 	return k
 }
 
+func (k *committing) begin() { k.forget.Store(true) }
+
 func (k *committing) end() time.Duration {
 	k.cancel()
 	return <-k.done
 }
 
-// The leader of what is written is killed under load, which is more than that in all cases
-// but one. The writers and the group have a client's own patience.
-func TestClusterKillRoles(t *testing.T) {
+// producer starts to write to a topic with a client's own settings; end waits until all is
+// written, and checks that no error was met and nothing is lost or twice.
+type producer struct {
+	name  string
+	start func(t *testing.T, servers, topic string) (end func())
+}
+
+var franzGo = producer{"franz-go", func(t *testing.T, servers, topic string) (end func()) {
+	w := startLoad(t, load{servers: servers, topic: topic, partitions: 1, usual: 2, rate: 750})
+	return func() {
+		w.stop()
+		w.check()
+	}
+}}
+
+// The leader of what is written is killed in each of its roles, or stopped in order.
+func TestClusterFailover(t *testing.T) { failovers(t, []producer{franzGo}) }
+
+func failovers(t *testing.T, producers []producer) {
+	t.Helper()
 	c := StartCluster(t, 3)
-	for _, r := range roles() {
-		var records, commits []time.Duration
-		for round := range rounds(1, 50) {
-			gap, silent := r.killed(t, c, topicName(t, fmt.Sprint("round", round)))
-			records, commits = append(records, gap), append(commits, silent)
-			if t.Failed() {
-				t.Fatalf("%s, round %d", r.name, round)
-			}
+	all := roles()
+	for _, r := range all {
+		failover{c, producers, r, (*Node).Kill9}.rounds(t, "kill -9")
+	}
+	failover{c, producers, all[len(all)-1], func(n *Node) { n.Stop() }}.rounds(t, "SIGTERM")
+}
+
+// failover is one kind of end of a leader.
+type failover struct {
+	c         *Cluster
+	producers []producer
+	role      role
+	end       func(*Node)
+}
+
+func (f failover) rounds(t *testing.T, how string) {
+	t.Helper()
+	gaps := make([][]time.Duration, len(f.producers)+1)
+	for round := range rounds(1, 50) {
+		for i, gap := range f.round(t) {
+			gaps[i] = append(gaps[i], gap)
 		}
-		t.Logf("%s, %d rounds of kill -9: longest time without an acknowledged record: %s; without a commit: %s",
-			r.name, len(records), longestOf(records), longestOf(commits))
+		if t.Failed() {
+			t.Fatalf("round %d: %s of %s", round, how, f.role.name)
+		}
+	}
+	for i, of := range gaps {
+		name := "commits of a group"
+		if i < len(f.producers) {
+			name = f.producers[i].name
+		}
+		slices.Sort(of)
+		t.Logf("%s of %s, %d rounds: longest time without success: %s: p50 %v, max %v",
+			how, f.role.name, len(of), name, of[len(of)/2].Round(time.Millisecond), of[len(of)-1].Round(time.Millisecond))
 	}
 }
 
-// longestOf is the median and the longest.
-func longestOf(d []time.Duration) string {
-	slices.Sort(d)
-	return fmt.Sprintf("p50 %v, max %v", d[len(d)/2].Round(time.Millisecond), d[len(d)-1].Round(time.Millisecond))
-}
+// refreshed is how long franz-go does not ask for metadata again: a leader that ends
+// earlier is one that ends twice.
+const refreshed = 5 * time.Second
 
-func (r role) killed(t *testing.T, c *Cluster, topic string) (gap, silent time.Duration) {
+// round returns for each producer the longest time in which the high watermark of its
+// topic stood still, and that without a commit.
+func (f failover) round(t *testing.T) (gaps []time.Duration) {
 	t.Helper()
-	victim, group := r.holder(c)
-	createLed(c, topic, victim)
-	w := startLoad(t, load{servers: c.Bootstrap(), topic: topic, partitions: 1, usual: 2})
-	w.waitFor(5_000)
-	k := keepCommitting(c, group, topic)
-	g := watchGap(w)
-	victim.Kill9()
-	w.waitFor(w.count() + 2_000)
-	c.waitDead(victim)
-	gap, silent = g.end(), k.end()
+	victim, group := f.role.holder(f.c)
+	var topics []string
+	var ends []func()
+	var watched []*highWatermark
+	for _, p := range f.producers {
+		topic := topicName(t, p.name)
+		createLed(f.c, topic, victim)
+		topics, ends = append(topics, topic), append(ends, p.start(t, f.c.Bootstrap(), topic))
+		watched = append(watched, watchHighWatermark(t, f.c, topic))
+	}
+	k := keepCommitting(f.c, group, topics[0])
+	began := time.Now()
+	for _, h := range watched {
+		h.waitFor(3000)
+	}
+	time.Sleep(time.Until(began.Add(refreshed + 200*time.Millisecond)))
+	var enough []int64
+	for _, h := range watched {
+		h.begin()
+		enough = append(enough, h.now()+1500)
+	}
+	k.begin()
+	f.end(victim)
+	for i, h := range watched {
+		h.waitFor(enough[i])
+		gaps = append(gaps, h.end())
+	}
+	gaps = append(gaps, k.end())
 	victim.Start()
+	for _, end := range ends {
+		end()
+	}
 	victim.WaitReady()
-	c.WaitFullISR(topic)
-	w.waitFor(w.count() + 1_000)
-	w.stop()
-	w.check()
-	c.CheckAlike(topic)
-	return gap, silent
+	for _, topic := range topics {
+		f.c.WaitFullISR(topic)
+		f.c.CheckAlike(topic)
+	}
+	return gaps
 }
