@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"chronik/meta"
 	"chronik/wire/batch"
 )
 
@@ -17,17 +19,23 @@ import (
 func BenchmarkDispatch(b *testing.B) {
 	br, _ := started(b, b.TempDir(), nil)
 	makeTopics(b, br, "t")
+	for i := range 999 {
+		if err := br.createTopic(b.Context(), meta.NewTopic{Name: fmt.Sprintf("topic-%03d", i), ID: meta.NewID(), Replicas: [][]int32{{1}}}); err != nil {
+			b.Fatal(err)
+		}
+	}
 	here, there := net.Pipe()
 	defer there.Close()
 	c, ctx := newConn(context.Background(), br, here)
 	defer c.close()
 	versions := kmsg.NewPtrApiVersionsRequest()
 	versions.Version, versions.ClientSoftwareName, versions.ClientSoftwareVersion = 3, "x", "1"
-	metadata := kmsg.NewPtrMetadataRequest()
-	metadata.Version = 12
-	for _, req := range []kmsg.Request{versions, metadata} {
+	one, all := kmsg.NewPtrMetadataRequest(), kmsg.NewPtrMetadataRequest()
+	one.Version, all.Version = 12, 12
+	one.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("t")}}
+	for name, req := range map[string]kmsg.Request{"ApiVersions": versions, "Metadata/one of 1000 topics": one, "Metadata/all of 1000 topics": all} {
 		frame, _ := framed(req)
-		b.Run(kmsg.NameForKey(req.Key()), func(b *testing.B) {
+		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := c.serve(ctx, frame[4:]); err != nil || len(c.out.buf) == 0 {

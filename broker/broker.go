@@ -64,6 +64,7 @@ type front struct {
 	routes  map[int16]route
 	limits  *limits
 	metrics *metrics
+	everyTopic
 }
 
 // life is how far the broker has come.

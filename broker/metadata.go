@@ -36,9 +36,7 @@ func (b *Broker) metadata(ctx context.Context, c *conn, req *kmsg.MetadataReques
 func (b *Broker) describe(ctx context.Context, c *conn, req *kmsg.MetadataRequest, resp *kmsg.MetadataResponse) error {
 	b.describeNodes(c, resp)
 	if req.Topics == nil || req.Version == 0 && len(req.Topics) == 0 {
-		for t := range b.snap().Topics() {
-			resp.Topics = append(resp.Topics, b.describeTopic(t))
-		}
+		resp.Topics = b.describeAll()
 	} else {
 		create := req.AllowAutoTopicCreation || req.Version < 4
 		byID := slices.ContainsFunc(req.Topics, asksByID)
@@ -57,6 +55,7 @@ func (b *Broker) describe(ctx context.Context, c *conn, req *kmsg.MetadataReques
 		resp.AuthorizedOperations = clusterOperations
 	}
 	if req.IncludeTopicAuthorizedOperations {
+		resp.Topics = slices.Clone(resp.Topics)
 		for i := range resp.Topics {
 			resp.Topics[i].AuthorizedOperations = topicOperations
 		}
@@ -156,7 +155,7 @@ func (b *Broker) controllerID() int32 {
 func (b *Broker) findTopic(ctx context.Context, rt *kmsg.MetadataRequestTopic, create bool) kmsg.MetadataResponseTopic {
 	t, err := b.namedTopic(ctx, rt, create)
 	if err == nil {
-		return b.describeTopic(t)
+		return b.describeTopic(b.snap(), t)
 	}
 	return missingTopic(rt, err)
 }
@@ -188,10 +187,9 @@ func asksByID(rt kmsg.MetadataRequestTopic) bool { return rt.Topic == nil || rt.
 
 // describeTopic tells of a topic as the snapshot has it. A partition whose leader
 // is not alive is listed with LEADER_NOT_AVAILABLE.
-func (b *Broker) describeTopic(t *meta.Topic) kmsg.MetadataResponseTopic {
+func (b *Broker) describeTopic(snap *meta.Snapshot, t *meta.Topic) kmsg.MetadataResponseTopic {
 	rt := kmsg.NewMetadataResponseTopic()
 	rt.Topic, rt.TopicID, rt.IsInternal = &t.Name, t.ID, internalTopic(t.Name)
-	snap := b.snap()
 	rt.Partitions = make([]kmsg.MetadataResponseTopicPartition, len(t.Partitions))
 	for n, p := range t.Partitions {
 		rp := &rt.Partitions[n]

@@ -154,8 +154,12 @@ func (c *Cluster) leadersAfter(t *testing.T, topic string, victim *Node) {
 				t.Errorf("metadata of node %d: %v", n.ID, err)
 				return
 			}
+			m := resp.(*kmsg.MetadataResponse)
+			if len(m.Brokers) != len(c.Nodes) {
+				t.Errorf("node %d lists %d brokers: librdkafka loses what it has for one that is not listed", n.ID, len(m.Brokers))
+			}
 			leaders := map[int32]int{}
-			for _, p := range resp.(*kmsg.MetadataResponse).Topics[0].Partitions {
+			for _, p := range m.Topics[0].Partitions {
 				leaders[p.Leader]++
 			}
 			t.Logf("node %d names leaders %v after %v", n.ID, leaders, time.Since(began).Round(time.Millisecond))
