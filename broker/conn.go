@@ -27,6 +27,7 @@ type conn struct {
 	clientID   string // of the request that is served
 	queue      *answers
 	completing bool
+	endsFirst  bool // when the process is killed
 	tasks      sync.WaitGroup
 	done       <-chan struct{} // closed when the connection ends
 	cancel     context.CancelFunc

@@ -3,9 +3,11 @@ package broker
 import (
 	"context"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"golang.org/x/sys/unix"
 
 	"chronik/wire"
 )
@@ -37,6 +39,7 @@ func (c *conn) peer(ctx context.Context, h wire.RequestHeader, body []byte) erro
 	a := &peerAnswer{b: c.b, h: h}
 	switch q.Kind {
 	case wire.PeerKeepAlive:
+		c.endFirst(ctx)
 		a.until = now.Add(min(time.Duration(q.WaitMs)*time.Millisecond, keepAliveMost))
 	case wire.PeerRefused:
 		if c.b.peers.reaches(lifeOf(q.About)) {
@@ -54,6 +57,37 @@ func (c *conn) peer(ctx context.Context, h wire.RequestHeader, body []byte) erro
 		a.resp.ErrorCode = kerr.InvalidRequest.Code
 	}
 	return c.submit(ctx, a)
+}
+
+// endFirst has the kernel end this connection before all others when the process is killed:
+// it closes files from the highest number down. Else a client that lost its own connection
+// might ask the broker at the other side of this one before that can know. Where it fails,
+// that is what happens.
+func (c *conn) endFirst(ctx context.Context) {
+	sc, ok := c.nc.(syscall.Conn)
+	if !ok || c.endsFirst {
+		return
+	}
+	c.endsFirst = true
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) { // fails only where the connection is closed
+		if high, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, highFile()); err == nil {
+			context.AfterFunc(ctx, func() { _ = unix.Close(high) }) // nothing is written to it
+		}
+	})
+}
+
+// highFile is a number above those of nearly all files. The kernel's table of files, of 8
+// bytes each, reaches up to the highest.
+func highFile() int {
+	var most unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &most); err != nil {
+		return 0
+	}
+	return max(0, int(min(most.Cur, 1<<16))-256)
 }
 
 func lifeOf(l wire.PeerLife) brokerLife { return brokerLife{l.Broker, l.Epoch} }

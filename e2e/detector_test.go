@@ -171,6 +171,50 @@ func (c *Cluster) leadersAfter(t *testing.T, topic string, victim *Node) {
 	asking.Wait()
 }
 
+// Whoever loses its connection to a broker that is killed may ask another one in that
+// moment: it knows.
+func TestClusterKnowsBeforeClients(t *testing.T) {
+	c := StartCluster(t, 3)
+	topic := topicName(t, "")
+	createReplicated(t, c.Node(1).Kafka, topic, 6, nil)
+	for round := range rounds(3, 20) {
+		victim := c.Node(round%3 + 1)
+		var asking sync.WaitGroup
+		for i := range 30 {
+			lost, other := dialRaw(t, victim.Kafka), dialRaw(t, c.others(victim)[i%2].Kafka)
+			asking.Go(func() {
+				if err := lost.closedWithin(time.Minute); err != nil {
+					t.Error(err)
+				}
+				if err := other.namesOther(topic, victim); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		victim.Kill9()
+		asking.Wait()
+		victim.Start()
+		c.WaitAllReady()
+		c.WaitFullISR(topic)
+	}
+}
+
+// namesOther is an error if the node names a leader of a topic that was killed.
+func (c *rawConn) namesOther(topic string, killed *Node) error {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Version, req.Topics = 12, []kmsg.MetadataRequestTopic{{Topic: &topic}}
+	resp, err := c.exchange(req, 20*time.Second)
+	if err != nil {
+		return err
+	}
+	for _, p := range resp.(*kmsg.MetadataResponse).Topics[0].Partitions {
+		if p.Leader == int32(killed.ID) {
+			return fmt.Errorf("%s leads for node %d, which was killed", c.RemoteAddr(), killed.ID)
+		}
+	}
+	return nil
+}
+
 // Silence proves nothing: a process that pauses keeps its life.
 func TestClusterPauseIsNoDeath(t *testing.T) {
 	c := StartCluster(t, 3)

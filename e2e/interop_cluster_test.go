@@ -38,13 +38,13 @@ func TestInteropClusterTopics(t *testing.T) {
 // The leader of what foreign producers write is killed in each of its roles, or stopped in
 // order.
 func TestInteropClusterFailover(t *testing.T) {
-	producers := []producer{franzGo}
+	var producers []producer
 	for _, name := range []string{"confluent-kafka", "kcat", "java"} {
 		f := familyNamed(t, name)
 		f.installed(t)
 		producers = append(producers, f.producer())
 	}
-	failovers(t, producers)
+	failovers(t, producers...)
 }
 
 // producer is the family's idempotent producer.

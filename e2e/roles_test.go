@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -158,36 +159,65 @@ type producer struct {
 	start func(t *testing.T, servers, topic string) (end func())
 }
 
-var franzGo = producer{"franz-go", func(t *testing.T, servers, topic string) (end func()) {
-	w := startLoad(t, load{servers: servers, topic: topic, partitions: 1, usual: 2, rate: 750})
-	return func() {
-		w.stop()
-		w.check()
+// franzGo asks for metadata at most every 5 s: a leader that ends earlier is, for the writer,
+// one that ended twice. asked is when it last did.
+func franzGo(asked *lastMetadata) producer {
+	return producer{"franz-go", func(t *testing.T, servers, topic string) (end func()) {
+		w := startLoad(t, load{servers: servers, topic: topic, partitions: 1, usual: 2, rate: 750, hooks: []kgo.Hook{asked}})
+		return func() {
+			w.stop()
+			w.check()
+		}
+	}}
+}
+
+// lastMetadata is a hook that notes when a client asked for metadata.
+type lastMetadata struct{ at atomic.Pointer[time.Time] }
+
+func (l *lastMetadata) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key == 3 {
+		now := time.Now()
+		l.at.Store(&now)
 	}
-}}
+}
+
+// old waits until that is long ago.
+func (l *lastMetadata) old() {
+	for {
+		left := time.Until(l.at.Load().Add(5200 * time.Millisecond))
+		if left <= 0 {
+			return
+		}
+		time.Sleep(left)
+	}
+}
 
 // The leader of what is written is killed in each of its roles, or stopped in order.
-func TestClusterFailover(t *testing.T) { failovers(t, []producer{franzGo}) }
+func TestClusterFailover(t *testing.T) { failovers(t) }
 
-func failovers(t *testing.T, producers []producer) {
+func failovers(t *testing.T, others ...producer) {
 	t.Helper()
-	c := StartCluster(t, 3)
+	f := failover{c: StartCluster(t, 3)}
+	f.producers = append([]producer{franzGo(&f.asked)}, others...)
 	all := roles()
-	for _, r := range all {
-		failover{c, producers, r, (*Node).Kill9}.rounds(t, "kill -9")
+	f.end = (*Node).Kill9
+	for _, f.role = range all {
+		f.rounds(t, "kill -9")
 	}
-	failover{c, producers, all[len(all)-1], func(n *Node) { n.Stop() }}.rounds(t, "SIGTERM")
+	f.end = func(n *Node) { n.Stop() }
+	f.rounds(t, "SIGTERM") // of all in one
 }
 
 // failover is one kind of end of a leader.
 type failover struct {
 	c         *Cluster
 	producers []producer
+	asked     lastMetadata // by franz-go
 	role      role
 	end       func(*Node)
 }
 
-func (f failover) rounds(t *testing.T, how string) {
+func (f *failover) rounds(t *testing.T, how string) {
 	t.Helper()
 	gaps := make([][]time.Duration, len(f.producers)+1)
 	for round := range rounds(1, 50) {
@@ -209,13 +239,9 @@ func (f failover) rounds(t *testing.T, how string) {
 	}
 }
 
-// refreshed is how long franz-go does not ask for metadata again: a leader that ends
-// earlier is one that ends twice.
-const refreshed = 5 * time.Second
-
 // round returns for each producer the longest time in which the high watermark of its
 // topic stood still, and that without a commit.
-func (f failover) round(t *testing.T) (gaps []time.Duration) {
+func (f *failover) round(t *testing.T) (gaps []time.Duration) {
 	t.Helper()
 	victim, group := f.role.holder(f.c)
 	var topics []string
@@ -228,11 +254,10 @@ func (f failover) round(t *testing.T) (gaps []time.Duration) {
 		watched = append(watched, watchHighWatermark(t, f.c, topic))
 	}
 	k := keepCommitting(f.c, group, topics[0])
-	began := time.Now()
 	for _, h := range watched {
 		h.waitFor(3000)
 	}
-	time.Sleep(time.Until(began.Add(refreshed + 200*time.Millisecond)))
+	f.asked.old()
 	var enough []int64
 	for _, h := range watched {
 		h.begin()

@@ -27,11 +27,12 @@ type load struct {
 	partitions int32
 	replicas   int16 // 0: the topic is there
 
-	usual   int // writers with a client's own settings
-	patient int // idempotent writers that retry until they have an answer
-	hasty   int // idempotent writers that give up after a second: unknown outcomes
-	plain   int // one request of one record at a time, never repeated
-	rate    int // records a second of each writer; 0: as fast as they are taken
+	usual   int        // writers with a client's own settings
+	hooks   []kgo.Hook // of those
+	patient int        // idempotent writers that retry until they have an answer
+	hasty   int        // idempotent writers that give up after a second: unknown outcomes
+	plain   int        // one request of one record at a time, never repeated
+	rate    int        // records a second of each writer; 0: as fast as they are taken
 
 	hand    int // consumers of all partitions, assigned by hand
 	members int // of one consumer group; one after the other leaves and comes back
@@ -114,7 +115,7 @@ func startLoad(t *testing.T, l load) *workload {
 	}
 	id := uint32(0)
 	for range l.usual {
-		w.write(ctx, id, newClient(t, w.servers, kgo.RecordPartitioner(kgo.ManualPartitioner())))
+		w.write(ctx, id, newClient(t, w.servers, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.WithHooks(l.hooks...)))
 		id++
 	}
 	for range l.patient {
