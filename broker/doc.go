@@ -18,7 +18,7 @@
 //	fetchers    one fetch loop for each broker that leads what is followed here replica.go, replica_fetch.go
 //	peers       one connection to each other broker; whose process is gone      peers.go, peer*.go
 //	observed    pure: what such a connection proves                             detector.go
-//	mourned     pure: which lives Metadata must not name yet                    hold.go
+//	mourned     pure: which lives Metadata must not name yet, or lists still     hold.go
 //	reports     pure: leaders that others cannot reach, and who leads instead   detector_reports.go
 //	controller  pure plan over the snapshot, and the loop that writes it        controller.go, controller_plan.go
 //	candidates  pure: who is asked before an election, and who then wins        controller_candidates.go

@@ -48,7 +48,7 @@ func (m *mourned) see(lives map[int32]int64, lost map[brokerLife]time.Time, now 
 	m.lives = lives
 }
 
-// listed tells whether a broker is still to be listed, be it that it does not answer.
+// listed tells whether a broker without a life is still to be listed.
 func (m *mourned) listed(id int32, now time.Time) bool {
 	at, ok := m.parted[id]
 	return ok && now.Sub(at) < listedMost
@@ -91,14 +91,21 @@ func (p *peers) mourn(snap *meta.Snapshot, now time.Time) {
 }
 
 // listed are the brokers that Metadata lists: those that clients may ask, since they are
-// active, or stop and still tell who leads now; and those that died a moment ago.
+// active, or stop and still tell who leads now; and those that died a moment ago. One that
+// stopped in order led nothing any more.
 func (p *peers) listed(snap *meta.Snapshot, now time.Time) []*meta.Broker {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.mourn(snap, now)
 	return slices.DeleteFunc(slices.Clone(snap.AllBrokers()), func(br *meta.Broker) bool {
-		s := snapshotView{snap}.standing(br.ID)
-		return s != serving && s != leaving && !p.mourned.listed(br.ID, now)
+		switch (snapshotView{snap}).standing(br.ID) {
+		case serving, leaving:
+			return false
+		case dead:
+			return br.State == meta.Draining || !p.mourned.listed(br.ID, now)
+		default: // a new life that does not answer yet
+			return true
+		}
 	})
 }
 

@@ -3,11 +3,9 @@ package broker
 import (
 	"context"
 	"fmt"
-	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"golang.org/x/sys/unix"
 
 	"chronik/wire"
 )
@@ -59,35 +57,14 @@ func (c *conn) peer(ctx context.Context, h wire.RequestHeader, body []byte) erro
 	return c.submit(ctx, a)
 }
 
-// endFirst has the kernel end this connection before all others when the process is killed:
-// it closes files from the highest number down. Else a client that lost its own connection
-// might ask the broker at the other side of this one before that can know. Where it fails,
-// that is what happens.
+// endFirst has the kernel end this connection before those of clients when the process is
+// killed. Else a client that lost its own might ask the broker at the other side of this one
+// before that can know.
 func (c *conn) endFirst(ctx context.Context) {
-	sc, ok := c.nc.(syscall.Conn)
-	if !ok || c.endsFirst {
-		return
+	if !c.endsFirst {
+		c.endsFirst = true
+		context.AfterFunc(ctx, closesFirst(c.nc))
 	}
-	c.endsFirst = true
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return
-	}
-	_ = raw.Control(func(fd uintptr) { // fails only where the connection is closed
-		if high, err := unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, highFile()); err == nil {
-			context.AfterFunc(ctx, func() { _ = unix.Close(high) }) // nothing is written to it
-		}
-	})
-}
-
-// highFile is a number above those of nearly all files. The kernel's table of files, of 8
-// bytes each, reaches up to the highest.
-func highFile() int {
-	var most unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &most); err != nil {
-		return 0
-	}
-	return max(0, int(min(most.Cur, 1<<16))-256)
 }
 
 func lifeOf(l wire.PeerLife) brokerLife { return brokerLife{l.Broker, l.Epoch} }

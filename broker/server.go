@@ -14,7 +14,8 @@ import (
 // server listens for Kafka clients and holds the connections.
 type server struct {
 	listeners []net.Listener
-	listen    string // as configured
+	releases  []func() // of closesFirst
+	listen    string   // as configured
 	hints     *hints
 
 	mu    sync.Mutex
@@ -48,7 +49,9 @@ func (s *server) bind(network, addr string) error {
 	if err != nil {
 		return fmt.Errorf("listen on %s (change it with --listen): %w", addr, err)
 	}
-	s.listeners = append(s.listeners, l)
+	// A broker that is killed refuses connections before it ends any: who dials again at
+	// once is told that it is gone.
+	s.listeners, s.releases = append(s.listeners, l), append(s.releases, closesFirst(l))
 	return nil
 }
 
@@ -68,6 +71,10 @@ func (s *server) addr() string {
 }
 
 func (s *server) close() error {
+	for _, release := range s.releases {
+		release()
+	}
+	s.releases = nil
 	var err error
 	for _, l := range s.listeners {
 		err = errors.Join(err, l.Close())

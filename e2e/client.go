@@ -105,14 +105,17 @@ func readPartition(t testing.TB, addr, topic string, partition int32, fn func(*k
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	ends, err := newAdmin(t, addr).ListEndOffsets(ctx, topic)
-	if err != nil {
-		t.Fatal(err)
-	}
-	end, _ := ends.Lookup(topic, partition)
-	if end.Err != nil {
-		t.Fatalf("end of %s-%d: %v", topic, partition, end.Err)
-	}
+	var end kadm.ListedOffset
+	eventually(t, 30*time.Second, func() error { // a new leader does not know it at once
+		ends, err := newAdmin(t, addr).ListEndOffsets(ctx, topic)
+		if err != nil {
+			return err
+		}
+		if end, _ = ends.Lookup(topic, partition); end.Err != nil {
+			return fmt.Errorf("end of %s-%d: %w", topic, partition, end.Err)
+		}
+		return nil
+	})
 	start := map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}
 	client := newClient(t, addr, kgo.ConsumePartitions(start), kgo.FetchMaxWait(500*time.Millisecond))
 	defer client.Close()

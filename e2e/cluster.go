@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
@@ -117,17 +117,21 @@ func (c *Cluster) WaitAllReady() {
 	}
 }
 
-// lists is an error unless the node's Metadata lists want brokers.
+// lists is an error unless so many brokers are active, as the node knows it. Metadata lists
+// for a while those that died, too.
 func (n *Node) lists(want int) error {
 	ctx, cancel := context.WithTimeout(n.t.Context(), 5*time.Second)
 	defer cancel()
 	client := newClient(n.t, n.Kafka)
 	defer client.Close()
-	brokers, err := kadm.NewClient(client).ListBrokers(ctx)
-	if err == nil && len(brokers) != want {
-		err = fmt.Errorf("node %d lists brokers %v, want %d", n.ID, brokers.NodeIDs(), want)
+	resp, err := client.SeedBrokers()[0].Request(ctx, kmsg.NewPtrDescribeClusterRequest())
+	if err != nil {
+		return err
 	}
-	return err
+	if got := resp.(*kmsg.DescribeClusterResponse).Brokers; len(got) != want {
+		return fmt.Errorf("node %d knows of %d active brokers, want %d", n.ID, len(got), want)
+	}
+	return nil
 }
 
 // Leader is the node that leads a partition.

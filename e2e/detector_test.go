@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sys/unix"
 )
 
 // lives are the beginnings and ends of brokers' lives in the metadata, as they come.
@@ -179,6 +182,7 @@ func TestClusterKnowsBeforeClients(t *testing.T) {
 	createReplicated(t, c.Node(1).Kafka, topic, 6, nil)
 	for round := range rounds(3, 20) {
 		victim := c.Node(round%3 + 1)
+		eventually(t, 10*time.Second, victim.isProbed)
 		var asking sync.WaitGroup
 		for i := range 30 {
 			lost, other := dialRaw(t, victim.Kafka), dialRaw(t, c.others(victim)[i%2].Kafka)
@@ -197,6 +201,29 @@ func TestClusterKnowsBeforeClients(t *testing.T) {
 		c.WaitAllReady()
 		c.WaitFullISR(topic)
 	}
+}
+
+// isProbed is an error unless both others probe the node: their connections and its listener
+// have file numbers far above all others.
+func (n *Node) isProbed() error {
+	var most unix.Rlimit
+	if err := unix.Prlimit(n.Pid(), unix.RLIMIT_NOFILE, nil, &most); err != nil {
+		return err
+	}
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", n.Pid()))
+	if err != nil {
+		return err
+	}
+	high := 0
+	for _, f := range files {
+		if number, _ := strconv.ParseUint(f.Name(), 10, 64); number+256 >= min(most.Cur, 1<<16) {
+			high++
+		}
+	}
+	if high < 3 {
+		return fmt.Errorf("node %d has %d files of high numbers", n.ID, high)
+	}
+	return nil
 }
 
 // namesOther is an error if the node names a leader of a topic that was killed.

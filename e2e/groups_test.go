@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sync/errgroup"
 )
 
 // full says whether the counts are those of make rounds.
@@ -275,13 +276,13 @@ func (g *crowd) rebalance(members []*crowdMember) time.Duration {
 	g.t.Helper()
 	began := time.Now()
 	g.synced = map[string]int32{}
-	var all sync.WaitGroup
-	errs := make([]error, len(members))
-	for i, m := range members {
-		all.Go(func() { errs[i] = g.turn(m, len(members)) })
+	ctx, cancel := context.WithTimeoutCause(g.t.Context(), 2*time.Minute, errors.New("no stable generation in two minutes"))
+	defer cancel()
+	all, ctx := errgroup.WithContext(ctx) // the first error ends all: the others would wait for ever
+	for _, m := range members {
+		all.Go(func() error { return g.turn(ctx, m, len(members)) })
 	}
-	all.Wait()
-	if err := errors.Join(errs...); err != nil {
+	if err := all.Wait(); err != nil {
 		g.t.Fatal(err)
 	}
 	return time.Since(began)
@@ -289,21 +290,21 @@ func (g *crowd) rebalance(members []*crowdMember) time.Duration {
 
 // turn joins and syncs one member, as often as another's coming makes it begin again, and
 // stays until all n are settled: the others' rebalances wait for it.
-func (g *crowd) turn(m *crowdMember, n int) error {
-	for range 100 {
+func (g *crowd) turn(ctx context.Context, m *crowdMember, n int) error {
+	for ctx.Err() == nil {
 		generation, err := g.join(m)
-		for err == nil {
+		for err == nil && ctx.Err() == nil {
 			if g.note(m.id, generation); g.settled(n) {
 				return nil
 			}
 			time.Sleep(time.Duration(n) * 100 * time.Microsecond) // 10,000 heartbeats a second of all
 			err = g.heartbeat(m, generation)
 		}
-		if g.note(m.id, -1); !errors.Is(err, kerr.RebalanceInProgress) && !errors.Is(err, kerr.MemberIDRequired) {
+		if g.note(m.id, -1); err != nil && !errors.Is(err, kerr.RebalanceInProgress) && !errors.Is(err, kerr.MemberIDRequired) {
 			return err
 		}
 	}
-	return errors.New("100 rebalances without a stable generation")
+	return context.Cause(ctx)
 }
 
 // join joins and syncs, once.

@@ -39,7 +39,7 @@ func TestInteropClusterTopics(t *testing.T) {
 // order.
 func TestInteropClusterFailover(t *testing.T) {
 	var producers []producer
-	for _, name := range []string{"confluent-kafka", "kcat", "java"} {
+	for _, name := range []string{"java", "confluent-kafka", "kcat"} {
 		f := familyNamed(t, name)
 		f.installed(t)
 		producers = append(producers, f.producer())
@@ -49,8 +49,8 @@ func TestInteropClusterFailover(t *testing.T) {
 
 // producer is the family's idempotent producer.
 func (f family) producer() producer {
-	return producer{f.name, func(t *testing.T, servers, topic string) (end func()) {
-		const records, seconds = 12_000, 8
+	const records, seconds = 15_000, 10
+	return producer{f.name, records, func(t *testing.T, servers, topic string) (end func()) {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		cmd := f.command(ctx, servers, "idempotent", topic, fmt.Sprint(records), fmt.Sprint(seconds))
 		var out bytes.Buffer

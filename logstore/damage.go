@@ -20,42 +20,10 @@ const damagedName = "damaged"
 
 var damagedFile = smallKind{magic: "chrkdmgd", version: 1}
 
-// wanted is what one read is to give.
-type wanted struct {
-	from, until int64
-	limit       int
-}
-
-// readSound reads from a segment and holds what it read against the checksums. What was written a
-// moment ago was checked then, and comes from memory: whoever reads the end of the log pays nothing.
-func (l *Log) readSound(s *segment, dst []byte, w wanted) ([]byte, error) {
-	got, err := s.read(dst, w.from, w.until, w.limit)
-	if err != nil {
-		return dst, err
-	}
-	end, settled := int64(0), l.settled.Load()
-	for at := len(dst); at < len(got); {
-		b, _, err := batch.First(got[at:])
-		if err == nil && b.BaseOffset() >= settled {
-			return got, nil
-		}
-		if err == nil {
-			err = checkRead(b, end)
-		}
-		switch {
-		case err != nil && at > len(dst):
-			return got[:at], nil // the next read meets it
-		case err != nil:
-			return dst, fmt.Errorf("%w: %s, offsets %d to %d: %w", errRotten, s.path, b.BaseOffset(), b.LastOffset(), err)
-		}
-		at, end = at+len(b), b.LastOffset()+1
-	}
-	return got, nil
-}
-
 // errRotten is a batch that was read and is not whole.
 var errRotten = errors.New("the batch is not what was written")
 
+// checkRead holds a batch against its checksum and the end of the one before.
 func checkRead(b batch.Batch, end int64) error {
 	switch {
 	case b.Magic() != 2:
@@ -87,7 +55,7 @@ func (l *Log) reread(s *segment, dst []byte, w wanted) ([]byte, error) {
 		l.mu.Unlock()
 		return dst, errGone
 	}
-	got, err := l.readSound(s, dst, w)
+	got, err := s.read(dst, w)
 	l.mu.Unlock()
 	if !isDamage(err) {
 		return got, err

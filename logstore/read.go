@@ -75,8 +75,8 @@ func (l *Log) read(dst []byte, segs []*segment, from, until int64, limit int) ([
 		if s.last.Load() < from {
 			continue
 		}
-		w := wanted{from, until, limit}
-		got, err := l.readSound(s, dst, w)
+		w := wanted{from, until, limit, l.settled.Load()}
+		got, err := s.read(dst, w)
 		if isDamage(err) && from >= l.start.Load() {
 			got, err = l.reread(s, dst, w)
 		}
@@ -91,8 +91,17 @@ func (l *Log) read(dst []byte, segs []*segment, from, until int64, limit int) ([
 	return dst, nil
 }
 
+// wanted is what one read is to give.
+type wanted struct {
+	from, until int64
+	limit       int
+	// Below settled, batches are held against their checksums. What was written a moment ago was
+	// checked then, and comes from memory: whoever reads the end of the log pays nothing.
+	settled int64
+}
+
 // read reads from the batch that holds offset from, or the first behind it.
-func (s *segment) read(dst []byte, from, until int64, limit int) ([]byte, error) {
+func (s *segment) read(dst []byte, w wanted) ([]byte, error) {
 	f, err := s.acquire()
 	if err != nil {
 		return dst, err
@@ -100,8 +109,8 @@ func (s *segment) read(dst []byte, from, until int64, limit int) ([]byte, error)
 	defer s.release()
 	size := s.size.Load()
 	var first place
-	err = s.walkFrom(f, size, from, func(p place) bool {
-		if p.head.LastOffset() < until {
+	err = s.walkFrom(f, size, w.from, func(p place) bool {
+		if p.head.LastOffset() < w.until {
 			first = p
 		}
 		return false
@@ -109,35 +118,50 @@ func (s *segment) read(dst []byte, from, until int64, limit int) ([]byte, error)
 	if err != nil || first.size == 0 {
 		return dst, err
 	}
-	prefixes := (int64(limit)/first.size + 1) * first.prefix // of as many such batches as fit
-	want := max(first.size, min(int64(limit)+prefixes, size-first.start()))
+	prefixes := (int64(w.limit)/first.size + 1) * first.prefix // of as many such batches as fit
+	want := max(first.size, min(int64(w.limit)+prefixes, size-first.start()))
 	start := len(dst)
 	dst = slices.Grow(dst, int(want))
 	data := dst[start : start+int(want)]
 	if _, err := f.ReadAt(data, first.start()); err != nil {
 		return dst[:start], err
 	}
-	return dst[:start+squeeze(data, int(first.size), limit, until)], nil
+	n, err := w.squeeze(data, int(first.size))
+	if err != nil {
+		return dst[:start], fmt.Errorf("%s: %w", s.path, err)
+	}
+	return dst[:start+n], nil
 }
 
-// squeeze moves the batches in data together over the prefixes between them and returns how many
-// bytes they are. data begins with a whole batch of the given size; a part of one at the end, what
-// is more than limit bytes, and what ends above until, is left out.
-func squeeze(data []byte, first, limit int, until int64) int {
-	to, at := first, first
-	for at < len(data) {
-		n, w, err := entryAt(data[at:], int64(len(data)-at))
+// squeeze moves the batches in data together over the prefixes between them, each right after it
+// was checked, and returns how many bytes they are. data begins with a whole batch of size bytes; a
+// part of one at the end, what is more than the limit, and what ends above until, is left out. A
+// batch that is not whole is an error where it is the first, else the next read meets it.
+func (w *wanted) squeeze(data []byte, size int) (to int, err error) {
+	end := int64(0)
+	for at := 0; ; {
+		b := batch.Batch(data[at : at+size])
+		if b.BaseOffset() < w.settled {
+			if err := checkRead(b, end); err != nil && at == 0 {
+				return 0, fmt.Errorf("%w: offsets %d to %d: %w", errRotten, b.BaseOffset(), b.LastOffset(), err)
+			} else if err != nil {
+				return to, nil
+			}
+		}
+		end = b.LastOffset() + 1
+		if at != to {
+			copy(data[to:], b)
+		}
+		to, at = to+size, at+size
+		n, prefix, err := entryAt(data[at:], int64(len(data)-at))
 		if err != nil {
-			break
+			return to, nil // a part of one, or nothing
 		}
-		b := data[at+int(w) : at+int(w+n)]
-		if to+len(b) > limit || batch.Batch(b).LastOffset() >= until {
-			break
+		at, size = at+int(prefix), int(n)
+		if to+size > w.limit || batch.Batch(data[at:]).LastOffset() >= w.until {
+			return to, nil
 		}
-		to += copy(data[to:], b)
-		at += int(w + n)
 	}
-	return to
 }
 
 // walkFrom steps over the entries whose last offset is at or above offset, until visit says no.
