@@ -32,7 +32,7 @@ func BenchmarkDispatch(b *testing.B) {
 	versions.Version, versions.ClientSoftwareName, versions.ClientSoftwareVersion = 3, "x", "1"
 	one, all := kmsg.NewPtrMetadataRequest(), kmsg.NewPtrMetadataRequest()
 	one.Version, all.Version = 12, 12
-	one.Topics = []kmsg.MetadataRequestTopic{{Topic: kmsg.StringPtr("t")}}
+	one.Topics = []kmsg.MetadataRequestTopic{{Topic: new("t")}}
 	for name, req := range map[string]kmsg.Request{"ApiVersions": versions, "Metadata/one of 1000 topics": one, "Metadata/all of 1000 topics": all} {
 		frame, _ := framed(req)
 		b.Run(name, func(b *testing.B) {
