@@ -112,26 +112,45 @@ func (c *Cluster) WaitAllReady() {
 	}
 	for _, n := range running {
 		eventually(c.t, 30*time.Second, func() error {
-			return n.alive(n.lists(len(running)))
+			return n.alive(n.counts(len(running)))
 		})
 	}
 }
 
-// lists is an error unless so many brokers are active, as the node knows it. Metadata lists
-// for a while those that died, too.
+// counts is an error unless so many brokers are active, as the node knows it. Its Metadata may
+// list others: those that stop, and for a while those that died.
+func (n *Node) counts(active int) error {
+	resp, err := n.asked(kmsg.NewPtrDescribeClusterRequest())
+	if err != nil {
+		return err
+	}
+	if got := resp.(*kmsg.DescribeClusterResponse).Brokers; len(got) != active {
+		return fmt.Errorf("node %d knows of %d active brokers, want %d", n.ID, len(got), active)
+	}
+	return nil
+}
+
+// lists is an error unless the node's Metadata lists so many brokers.
 func (n *Node) lists(want int) error {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	resp, err := n.asked(req)
+	if err != nil {
+		return err
+	}
+	if got := resp.(*kmsg.MetadataResponse).Brokers; len(got) != want {
+		return fmt.Errorf("node %d lists %d brokers, want %d", n.ID, len(got), want)
+	}
+	return nil
+}
+
+// asked is what the node itself answers to a request.
+func (n *Node) asked(req kmsg.Request) (kmsg.Response, error) {
 	ctx, cancel := context.WithTimeout(n.t.Context(), 5*time.Second)
 	defer cancel()
 	client := newClient(n.t, n.Kafka)
 	defer client.Close()
-	resp, err := client.SeedBrokers()[0].Request(ctx, kmsg.NewPtrDescribeClusterRequest())
-	if err != nil {
-		return err
-	}
-	if got := resp.(*kmsg.DescribeClusterResponse).Brokers; len(got) != want {
-		return fmt.Errorf("node %d knows of %d active brokers, want %d", n.ID, len(got), want)
-	}
-	return nil
+	return client.SeedBrokers()[0].Request(ctx, req)
 }
 
 // Leader is the node that leads a partition.
