@@ -88,8 +88,8 @@ func (c *Cluster) moveEtcdLeader(to *Node) {
 	})
 }
 
-// createLed creates a topic of one partition that a node leads, and all others follow. That
-// node is asked: when it answers it leads.
+// createLed creates a topic of one partition that a node leads, and all others follow, and
+// waits until all nodes tell so: a client that asks too early asks again later.
 func createLed(c *Cluster, topic string, leader *Node) {
 	c.t.Helper()
 	a := kmsg.NewCreateTopicsRequestTopicReplicaAssignment()
@@ -112,6 +112,15 @@ func createLed(c *Cluster, topic string, leader *Node) {
 	}
 	if err != nil {
 		c.t.Fatalf("create %s: %v", topic, err)
+	}
+	for _, n := range c.Nodes {
+		eventually(c.t, 30*time.Second, func() error {
+			d, err := described(c.t, n.Kafka, topic)
+			if err == nil && d.Partitions[0].Leader != int32(leader.ID) {
+				err = fmt.Errorf("node %d tells that %d leads %s", n.ID, d.Partitions[0].Leader, topic)
+			}
+			return err
+		})
 	}
 }
 
