@@ -102,11 +102,7 @@ func createLed(c *Cluster, topic string, leader *Node) {
 	rt.ReplicaAssignment = append(rt.ReplicaAssignment, a)
 	req := kmsg.NewPtrCreateTopicsRequest()
 	req.Topics = append(req.Topics, rt)
-	ctx, cancel := context.WithTimeout(c.t.Context(), 30*time.Second)
-	defer cancel()
-	client := newClient(c.t, leader.Kafka)
-	defer client.Close()
-	resp, err := client.SeedBrokers()[0].Request(ctx, req)
+	resp, err := leader.asked(req)
 	if err == nil {
 		err = kerr.ErrorForCode(resp.(*kmsg.CreateTopicsResponse).Topics[0].ErrorCode)
 	}

@@ -412,16 +412,23 @@ func TestLogChangesMeanwhile(t *testing.T) {
 	}
 }
 
-// A compacted log is cut anywhere, in gaps between segments, too; how far it was compacted is
-// forgotten with what is cut.
-func TestTruncateCompacted(t *testing.T) {
-	dir := t.TempDir()
-	s, kill := still(t, dir)
+// gapped is a compacted log of small segments, with gaps between some.
+func gapped(t testing.TB, s *Store) (*Log, Options) {
+	t.Helper()
 	o := compactable()
 	l := filled(t, s, o)
 	o.SegmentBytes = 100
 	l.Configure(o)
 	compacted(t, l)
+	return l, o
+}
+
+// A compacted log is cut anywhere, in gaps between segments, too; how far it was compacted is
+// forgotten with what is cut.
+func TestTruncateCompacted(t *testing.T) {
+	dir := t.TempDir()
+	s, kill := still(t, dir)
+	l, o := gapped(t, s)
 	segs := *l.segs.Load()
 	gaps := 0
 	for i, s := range segs[1:] {
@@ -504,11 +511,7 @@ func TestRetentionOfCompacted(t *testing.T) {
 func TestRetentionAtAGap(t *testing.T) {
 	dir := t.TempDir()
 	s, kill := still(t, dir)
-	o := compactable()
-	l := filled(t, s, o)
-	o.SegmentBytes = 100
-	l.Configure(o)
-	compacted(t, l)
+	l, o := gapped(t, s)
 	segs := *l.segs.Load()
 	first, second := segs[0], segs[1]
 	if first.last.Load()+1 >= second.base {
