@@ -40,7 +40,7 @@ func (c *conn) fetch(ctx context.Context, h wire.RequestHeader, body []byte) err
 	}
 	a := &fetchAnswer{
 		c: c, h: h, replica: req.ReplicaID, consumer: consumer{req.IsolationLevel == 1, string(req.RackID)}, minBytes: req.MinBytes, maxBytes: c.b.fetchLimit(req.MaxBytes),
-		until: c.in.last.Add(time.Duration(max(req.MaxWaitMs, 0)) * time.Millisecond),
+		asked: c.in.last, until: c.in.last.Add(time.Duration(max(req.MaxWaitMs, 0)) * time.Millisecond),
 	}
 	a.full = req.SessionEpoch <= initialEpoch || h.Version < 7
 	var err error
@@ -89,8 +89,9 @@ type fetchAnswer struct {
 	minBytes int32
 	maxBytes int
 	consumer consumer
+	asked    time.Time
 	until    time.Time
-	again    time.Time    // when a throttled replica may be given more; zero: none waits
+	again    time.Time    // when to look again at what nobody wakes for; zero: at nothing
 	hints    *leaderHints // nil: none to give
 }
 
@@ -105,6 +106,12 @@ func (a *fetchAnswer) deadline() time.Time {
 		return a.again
 	}
 	return a.until
+}
+
+func (a *fetchAnswer) lookAgain(at time.Time) {
+	if a.again.IsZero() || at.Before(a.again) {
+		a.again = at
+	}
 }
 
 func (a *fetchAnswer) drop() {
@@ -144,7 +151,9 @@ func (a *fetchAnswer) enough() bool {
 			continue
 		}
 		p, err := a.c.b.fetched(a.h.Version, fp)
-		if err != nil {
+		if err != nil && a.awaits(fp, err) {
+			continue
+		} else if err != nil {
 			return true
 		}
 		if a.nearer(fp, p) >= 0 || fp.owesHighWatermark(p) {
@@ -185,17 +194,13 @@ func (a *fetchAnswer) rest() {
 // fetched finds the partition that a client wants to read and checks what it
 // believes of it.
 func (b *Broker) fetched(version int16, fp *fetchPartition) (*partition, error) {
-	var t *topic
-	if version >= 13 {
-		if t = b.topics.withID(fp.id); t == nil && fp.found {
-			return nil, kerr.UnknownTopicOrPartition // deleted meanwhile
-		} else if t == nil {
-			return nil, kerr.UnknownTopicID
-		}
-		fp.found = true
-	} else if t = b.topics.named(fp.nameBytes); t == nil {
+	t := b.topicOf(version, fp)
+	if t == nil && (version < 13 || fp.found) { // found: deleted meanwhile
 		return nil, kerr.UnknownTopicOrPartition
+	} else if t == nil {
+		return nil, kerr.UnknownTopicID
 	}
+	fp.found = true
 	find := t.leading
 	if version >= readReplicaFetch && fp.replica < 0 {
 		find = t.readable
@@ -211,6 +216,14 @@ func (b *Broker) fetched(version int16, fp *fetchPartition) (*partition, error) 
 		return nil, kerr.ReplicaNotAvailable
 	}
 	return b.inRange(p, fp)
+}
+
+// topicOf finds the topic of a partition as it was asked for.
+func (b *Broker) topicOf(version int16, fp *fetchPartition) *topic {
+	if version >= 13 {
+		return b.topics.withID(fp.id)
+	}
+	return b.topics.named(fp.nameBytes)
 }
 
 // encode reads the partitions and writes the answer.

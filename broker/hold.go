@@ -109,6 +109,16 @@ func (p *peers) listed(snap *meta.Snapshot, now time.Time) []*meta.Broker {
 	})
 }
 
+// unnamed are the lives that must not be named as leaders, and until when.
+func (p *peers) unnamed(snap *meta.Snapshot, now time.Time) (until map[brokerLife]time.Time) {
+	p.noteEnds(now)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mourn(snap, now)
+	lost, _ := p.lost.get()
+	return p.mourned.unnamed(lost, now)
+}
+
 // topicsOf calls each for topics of a snapshot.
 type topicsOf func(snap *meta.Snapshot, each func(*meta.Topic))
 
@@ -116,12 +126,7 @@ type topicsOf func(snap *meta.Snapshot, each func(*meta.Topic))
 // zero when it is not: a partition names a leader whose life ended a moment ago. That
 // lasts until the controller has dealt with it: the partition is led again, or by nobody.
 func (p *peers) heldUntil(snap *meta.Snapshot, topics topicsOf, now time.Time) (until time.Time) {
-	p.noteEnds(now)
-	p.mu.Lock()
-	p.mourn(snap, now)
-	lost, _ := p.lost.get()
-	unnamed := p.mourned.unnamed(lost, now)
-	p.mu.Unlock()
+	unnamed := p.unnamed(snap, now)
 	if len(unnamed) == 0 {
 		return until
 	}

@@ -69,7 +69,15 @@ func (c *conn) produce(ctx context.Context, h wire.RequestHeader, body []byte) e
 		for i := range rt.Partitions {
 			rp := &rt.Partitions[i]
 			pr := tr.AddPartition(rp.Index)
-			fail(pr, c.stagePartition(t, rp, stageRef{a, len(a.resp.Topics) - 1, i, refused}))
+			ref := stageRef{a, len(a.resp.Topics) - 1, i, refused}
+			err := c.stagePartition(t, rp, ref)
+			if moved(err) {
+				if t, err = c.awaitLeading(ctx, t, rp.Index); err != nil {
+					return err
+				}
+				err = c.stagePartition(t, rp, ref)
+			}
+			fail(pr, err)
 		}
 	}
 	c.staged.answers = append(c.staged.answers, a)

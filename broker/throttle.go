@@ -150,7 +150,7 @@ func (a *fetchAnswer) mayGive(fp *fetchPartition, p *partition) bool {
 	b, now := a.c.b, time.Now()
 	wait := b.throttles.leading.wait(leaderThrottledRate.of(b.brokerConfigs()), now)
 	if wait > 0 {
-		a.again = now.Add(wait)
+		a.lookAgain(now.Add(wait))
 	}
 	return wait == 0
 }

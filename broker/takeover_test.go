@@ -1,0 +1,102 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"chronik/meta"
+)
+
+// asksToAppend has a node asked to append; the error code comes.
+func (ns *nodes) asksToAppend(id int32, topic string) <-chan int16 {
+	answer := make(chan int16, 1)
+	go func() { answer <- ns.produceTo(id, 12, topic).Topics[0].Partitions[0].ErrorCode }()
+	return answer
+}
+
+// asksToRead has a node asked to read in an epoch that it does not know yet; the error code
+// comes.
+func (ns *nodes) asksToRead(id int32, topic string) <-chan int16 {
+	answer := make(chan int16, 1)
+	go func() {
+		answer <- ns.fetchFrom(id, 12, topic, func(req *kmsg.FetchRequest, rp *kmsg.FetchRequestTopicPartition) {
+			req.MaxWaitMillis, req.MinBytes, rp.CurrentLeaderEpoch = 10_000, 1, 1
+		}).Topics[0].Partitions[0].ErrorCode
+	}()
+	return answer
+}
+
+// quiet fails when an answer comes within a moment.
+func quiet(t *testing.T, answers ...<-chan int16) {
+	t.Helper()
+	time.Sleep(300 * time.Millisecond) // the moment
+	for i, a := range answers {
+		select {
+		case code := <-a:
+			t.Fatalf("answer %d: error code %d", i, code)
+		default:
+		}
+	}
+}
+
+// A leader that has not taken up what it won lets those wait who know already, and serves
+// them when it has.
+func TestNewLeaderTakesUp(t *testing.T) {
+	ns := startNodes(t, 3, map[string]string{"auto.leader.rebalance.enable": "false"})
+	ns.created("t", nil, 1, 2)
+	b := ns.node(2)
+	b.topics.mu.Lock()
+	taken := sync.OnceFunc(b.topics.mu.Unlock)
+	defer taken() // before the nodes stop
+	eventually(t, func() error {
+		id, _ := b.snap().Controller()
+		p := b.snap().Topic("t").Partitions[0]
+		if p.Leader == 2 {
+			return nil
+		}
+		_, err := ns.node(id).meta.Elect(t.Context(), []meta.Election{{Topic: "t", Leader: 2, Base: p}})
+		return errors.Join(err, fmt.Errorf("node %d leads", p.Leader))
+	})
+	produced, fetched := ns.asksToAppend(2, "t"), ns.asksToRead(2, "t")
+	quiet(t, produced, fetched)
+	taken()
+	for i, answer := range []<-chan int16{produced, fetched} {
+		if code := <-answer; code != 0 {
+			t.Errorf("answer %d after it was taken up: error code %d", i, code)
+		}
+	}
+}
+
+// A replica lets those wait who ask it for what a leader led that died, until somebody
+// leads, or for as long as Metadata would be held.
+func TestReplicaOfTheDead(t *testing.T) {
+	ns := startNodes(t, 3, nil)
+	ns.created("t", nil, 1, 2)
+	life, lose := ns.losing(2, 1)
+	lose(time.Now().Add(time.Minute))
+	produced, fetched := ns.asksToAppend(2, "t"), ns.asksToRead(2, "t")
+	quiet(t, produced, fetched)
+	ns.node(2).peers.note(1, func(o *observed) { o.answered(life.epoch, false, time.Now()) })
+	if code := <-produced; code != kerr.NotLeaderForPartition.Code {
+		t.Errorf("error code %d of a replica whose leader was found", code)
+	}
+	if code := <-fetched; code == 0 {
+		t.Error("a replica whose leader was found serves an epoch that it does not know")
+	}
+	lose(time.Now().Add(-holdMost))
+	began := time.Now()
+	produced = ns.asksToAppend(2, "t")
+	if code := <-produced; code != kerr.NotLeaderForPartition.Code || time.Since(began) > time.Second {
+		t.Errorf("error code %d after %v of a leader that nobody waits for", code, time.Since(began))
+	}
+	lose(time.Now().Add(time.Minute))
+	if code := <-ns.asksToAppend(2, "t"); code != kerr.NotLeaderForPartition.Code {
+		t.Errorf("error code %d after the wait", code)
+	}
+}
