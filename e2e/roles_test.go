@@ -237,10 +237,10 @@ func TestClusterFailover(t *testing.T) { failovers(t) }
 func failovers(t *testing.T, others ...producer) {
 	t.Helper()
 	for _, r := range roles() {
-		t.Run("kill -9 of "+r.name, func(t *testing.T) { newFailover(t, r, others).rounds(t, (*Node).Kill9) })
+		t.Run("kill -9 of "+r.name, func(t *testing.T) { newFailover(t, r, others).rounds(t, rounds(1, 50), (*Node).Kill9) })
 	}
 	all := roles()[4]
-	t.Run("SIGTERM of "+all.name, func(t *testing.T) { newFailover(t, all, others).rounds(t, func(n *Node) { n.Stop() }) })
+	t.Run("SIGTERM of "+all.name, func(t *testing.T) { newFailover(t, all, others).rounds(t, rounds(1, 20), func(n *Node) { n.Stop() }) })
 }
 
 // failover is a leader of one role, and who writes to it.
@@ -260,14 +260,14 @@ func newFailover(t *testing.T, r role, others []producer) *failover {
 	return f
 }
 
-func (f *failover) rounds(t *testing.T, end func(*Node)) {
+func (f *failover) rounds(t *testing.T, count int, end func(*Node)) {
 	t.Helper()
 	gaps := make([][]time.Duration, len(f.producers)+1)
-	for again := 0; len(gaps[0]) < rounds(1, 50); again++ {
+	for again := 0; len(gaps[0]) < count; again++ {
 		for i, gap := range f.round(t, end) {
 			gaps[i] = append(gaps[i], gap)
 		}
-		if t.Failed() || again > rounds(10, 100) {
+		if t.Failed() || again > 10+2*count {
 			t.Fatalf("round %d", len(gaps[0]))
 		}
 	}
