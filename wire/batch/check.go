@@ -79,7 +79,12 @@ func (b Batch) Walk(visit func(Seen) bool) error {
 
 // plain walks over uncompressed records. It allocates nothing.
 func (w *walk) plain(rest []byte, n int) error {
-	for i := range n {
+	for i := 0; i < n; i++ {
+		if w.each == nil {
+			if i, rest = w.usual(rest, i, n); i == n {
+				break
+			}
+		}
 		size, width := binary.Varint(rest)
 		if width <= 0 || size < 0 || size > int64(len(rest)-width) {
 			return &ErrRecord{i, "length outside the batch"}

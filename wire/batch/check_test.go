@@ -3,6 +3,8 @@ package batch
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 )
@@ -150,5 +152,48 @@ func TestWalkOverGaps(t *testing.T) {
 				t.Errorf("%v, delta %d until %d: %v, %v, want %v", codec, test.delta, test.until, seen, err, test.want)
 			}
 		}
+	}
+}
+
+// The quick way over records takes what the thorough one takes and finds the same in it,
+// whatever becomes of their bytes.
+func TestCheckRecordsQuickly(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	sizes := []int{0, 1, 30, 63, 64, 200, 8191, 8192, 20_000}
+	some := func() []byte {
+		if r.IntN(4) == 0 {
+			return nil
+		}
+		return make([]byte, sizes[r.IntN(len(sizes))])
+	}
+	accepted := 0
+	for range 600 {
+		build := NewBuilder(None)
+		for range 1 + r.IntN(200)*r.IntN(2) {
+			var headers []Header
+			if r.IntN(8) == 0 {
+				headers = append(headers, Header{Key: "h", Value: some()})
+			}
+			build.Add(int64(r.IntN(100))-1+int64(r.IntN(2)*r.IntN(1<<22)), some(), some(), headers...)
+		}
+		b, err := build.Build(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for changes := range 20 {
+			quick, err := b.CheckRecords(nil)
+			thorough, want := b.CheckRecords(func(Seen) {})
+			if fmt.Sprint(err) != fmt.Sprint(want) || err == nil && quick != thorough {
+				t.Fatalf("%+v, %v after %d changes; thoroughly %+v, %v", quick, err, changes, thorough, want)
+			}
+			if err == nil && changes > 0 {
+				accepted++
+			}
+			at := HeaderLen + r.IntN(min(len(b)-HeaderLen, 40)) // most bytes are of keys and values
+			b[at] ^= 1 << r.IntN(8)
+		}
+	}
+	if accepted < 400 {
+		t.Errorf("%d changed batches accepted: too few to compare", accepted)
 	}
 }
