@@ -28,7 +28,8 @@ type frames struct {
 	end      int // end of what was read
 	taken    int64
 	deadline time.Time // the read deadline that is set
-	last     time.Time // when the last read began
+	reading  time.Time // when the last read began
+	last     time.Time // when it brought something
 	began    time.Time // when the frame at start began to arrive, zero between frames
 	fills    int       // reads in a row that filled the buffer
 }
@@ -87,10 +88,10 @@ func (f *frames) refuse(have []byte, size int32) error {
 // fill reads more bytes: at least one, as many as fit. io.EOF is a clean end
 // between frames.
 func (f *frames) fill(ctx context.Context) error {
+	f.reading = time.Now()
 	if err := f.makeRoom(ctx); err != nil {
 		return err
 	}
-	f.last = time.Now()
 	for {
 		if err := f.arm(); err != nil {
 			return err
@@ -113,8 +114,9 @@ func (f *frames) fill(ctx context.Context) error {
 	}
 }
 
-// read accounts for n bytes that came.
+// read accounts for n bytes that came now.
 func (f *frames) read(n int) {
+	f.last = time.Now()
 	if f.end+n == len(f.buf) {
 		f.fills++
 	} else {
@@ -148,7 +150,7 @@ func (f *frames) makeRoom(ctx context.Context) error {
 	if have == 0 {
 		f.began = time.Time{}
 	} else if f.start > 0 {
-		f.began = f.last // what is left began with the last read
+		f.began = f.reading // what is left lay behind frames that took their time
 	}
 	f.start, f.end = 0, have
 	return nil
@@ -199,9 +201,9 @@ func (f *frames) due() (at time.Time, slack time.Duration) {
 		}
 		return due, time.Second
 	case len(f.buf) > bufferSmall:
-		return f.last.Add(bufferIdle), bufferIdle / 2
+		return f.reading.Add(bufferIdle), bufferIdle / 2
 	default:
-		return f.last.Add(f.maxIdle), f.maxIdle / 4
+		return f.reading.Add(f.maxIdle), f.maxIdle / 4
 	}
 }
 

@@ -120,7 +120,6 @@ func TestFramesCutOff(t *testing.T) {
 // first byte, however long the connection was busy before.
 func TestFrameDue(t *testing.T) {
 	f := newFrames(pipe(t), 1<<20)
-	f.last = time.Unix(1000, 0)
 	f.buf = make([]byte, 1<<20)
 	first := frameOf(make([]byte, 10))
 	n := copy(f.buf, first)
@@ -129,7 +128,7 @@ func TestFrameDue(t *testing.T) {
 	if frame, err := f.next(); frame == nil || err != nil {
 		t.Fatalf("first frame: %v, %v", frame, err)
 	}
-	f.last = time.Unix(1100, 0)
+	f.reading = time.Unix(1100, 0)
 	if err := f.makeRoom(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -1,13 +1,14 @@
 package broker
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	replicaPartitionMost = 1 << 20
 	replicaAnswerMost    = 8 << 20
 	replicaDialTimeout   = 2 * time.Second
+	replicaReadAhead     = 16 << 10
+	replicaFrameKept     = 1 << 20
 
 	// So often a follower looks at all its logs, also at those that no answer spoke of.
 	replicaWalk = 500 * time.Millisecond
@@ -45,6 +48,7 @@ type fetchLink struct {
 	nc      net.Conn
 	format  *kmsg.RequestFormatter
 	frames  chan []byte
+	spare   chan []byte // frames that were taken: their memory is used again
 	failed  chan error
 	session int32
 	epoch   int32 // of the session, of the next request
@@ -63,7 +67,7 @@ func newFetchLink(f *fetcher, nc net.Conn) *fetchLink {
 	return &fetchLink{
 		f: f, nc: nc, fresh: true, told: map[logstore.ID]toldState{}, touched: map[*followed]bool{},
 		format: kmsg.NewRequestFormatter(kmsg.FormatterClientID(fmt.Sprintf("broker-%d", f.b.cfg.NodeID))),
-		frames: make(chan []byte), failed: make(chan error, 1),
+		frames: make(chan []byte), spare: make(chan []byte, 1), failed: make(chan error, 1),
 	}
 }
 
@@ -95,25 +99,52 @@ func (f *fetcher) connect(ctx context.Context) (answered bool, err error) {
 
 // read hands over the frames that come.
 func (l *fetchLink) read(ctx context.Context) error {
+	in := bufio.NewReaderSize(l, replicaReadAhead)
 	var size [4]byte
 	for {
-		if _, err := io.ReadFull(l, size[:]); err != nil {
+		if _, err := io.ReadFull(in, size[:]); err != nil {
 			return err
 		}
 		n := binary.BigEndian.Uint32(size[:])
 		if n < 5 || n > 4*replicaAnswerMost+(64<<20) {
 			return fmt.Errorf("an answer of %d bytes", n)
 		}
-		frame := bytes.NewBuffer(make([]byte, 0, min(n, 1<<20)))
-		if _, err := io.CopyN(frame, l, int64(n)); err != nil {
+		frame, err := readFrame(in, l.spareFrame(int(n)), int(n))
+		if err != nil {
 			return err
 		}
 		select {
-		case l.frames <- frame.Bytes():
+		case l.frames <- frame:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+}
+
+// spareFrame is the memory of a frame that was taken, if it suits one of n bytes: what is
+// large is not kept for what is small.
+func (l *fetchLink) spareFrame(n int) []byte {
+	select {
+	case spare := <-l.spare:
+		if cap(spare) <= replicaFrameKept || n > cap(spare)/8 {
+			return spare[:0]
+		}
+	default:
+	}
+	return nil
+}
+
+// readFrame reads n bytes behind frame, which grows as they come: a claim gets no memory.
+func readFrame(r io.Reader, frame []byte, n int) ([]byte, error) {
+	for len(frame) < n {
+		have := len(frame)
+		frame = slices.Grow(frame, min(n-have, replicaFrameKept))
+		frame = frame[:min(n, cap(frame))]
+		if _, err := io.ReadFull(r, frame[have:]); err != nil {
+			return nil, err
+		}
+	}
+	return frame, nil
 }
 
 // Read reads from the connection: whatever comes, the leader is there.
@@ -147,6 +178,10 @@ func (l *fetchLink) follow(ctx context.Context) (answered bool, err error) {
 			}
 			if err := l.answer(ctx, frame); err != nil {
 				return answered, err
+			}
+			select {
+			case l.spare <- frame:
+			default:
 			}
 			if answered = true; l.owed == 0 {
 				l.f.clock.stop()
