@@ -40,7 +40,7 @@ func (c *conn) fetch(ctx context.Context, h wire.RequestHeader, body []byte) err
 	}
 	a := &fetchAnswer{
 		c: c, h: h, replica: req.ReplicaID, consumer: consumer{req.IsolationLevel == 1, string(req.RackID)}, minBytes: req.MinBytes, maxBytes: c.b.fetchLimit(req.MaxBytes),
-		asked: c.in.last, until: c.in.last.Add(time.Duration(max(req.MaxWaitMs, 0)) * time.Millisecond),
+		until: c.in.last.Add(time.Duration(max(req.MaxWaitMs, 0)) * time.Millisecond),
 	}
 	a.full = req.SessionEpoch <= initialEpoch || h.Version < 7
 	var err error
@@ -89,7 +89,8 @@ type fetchAnswer struct {
 	minBytes int32
 	maxBytes int
 	consumer consumer
-	asked    time.Time
+	looked   time.Time // when it was last looked whether there is enough
+	waits    takeovers // then, if it was asked for
 	until    time.Time
 	again    time.Time    // when to look again at what nobody wakes for; zero: at nothing
 	hints    *leaderHints // nil: none to give
@@ -127,6 +128,7 @@ func (a *fetchAnswer) drop() {
 // settled reports whether there is enough to read, an error to tell, or no more
 // time. If not, it has the partitions wake the connection when they grow.
 func (a *fetchAnswer) settled(now time.Time) bool {
+	a.looked, a.waits = now, takeovers{}
 	if a.err != nil || !now.Before(a.until) || a.c.b.stopping.Load() {
 		return true
 	}
@@ -335,14 +337,15 @@ func (a *fetchAnswer) tell(w *wire.FetchWriter, fp *fetchPartition, r *fetchResu
 // fetchResult is what is told of one partition; read appends its records.
 type fetchResult struct {
 	p      *partition // nil with an error
+	later  bool       // nothing is told now
 	header wire.FetchPartitionHeader
 	read   func([]byte) ([]byte, error)
 }
 
 // news reports whether an incremental answer must name the partition.
 func (r *fetchResult) news(fp *fetchPartition) bool {
-	return r.read != nil || r.header.Diverging != (wire.EpochEnd{}) || r.header.ErrorCode != 0 || r.header.PreferredReplica >= 0 ||
-		r.header.HighWatermark != fp.hw || r.header.LogStartOffset != fp.start
+	return !r.later && (r.read != nil || r.header.Diverging != (wire.EpochEnd{}) || r.header.ErrorCode != 0 || r.header.PreferredReplica >= 0 ||
+		r.header.HighWatermark != fp.hw || r.header.LogStartOffset != fp.start)
 }
 
 // failed is what is told of a partition that cannot be read.
@@ -364,9 +367,13 @@ func (a *fetchAnswer) look(fp *fetchPartition, left int, first bool) fetchResult
 	p, err := a.c.b.fetched(a.h.Version, fp)
 	if d, ok := errors.AsType[*diverged](err); ok {
 		r.header.Diverging = d.at
+	} else if err != nil && !a.full && a.awaits(fp, err) {
+		r.later = true
+		return r
 	} else if err != nil {
 		return a.failed(fp, err)
 	}
+	fp.awaited = time.Time{}
 	end, limit := fp.end(p), min(int(fp.maxBytes), left, maxPartitionRead)
 	hw := p.hw() // after the end of what is given: that must not lie above it
 	if told := min(fp.offset, p.begin); p.repl != nil && fp.replica < 0 && hw < told {

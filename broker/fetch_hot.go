@@ -59,7 +59,10 @@ func (f *fetchSession) heatAll() {
 }
 
 // readableVersion changes when partitions are taken up or given up here, or begin elsewhere.
-func (b *Broker) readableVersion() int64 { return b.topics.version.Load() + b.store.StartsMoved() }
+func (b *Broker) readableVersion() int64 {
+	v, _ := b.topics.version.get()
+	return v + b.store.StartsMoved()
+}
 
 // refresh heats what has grown, and everything when the version changed.
 func (f *fetchSession) refresh(b *Broker) {

@@ -53,10 +53,11 @@ type fetchPartition struct {
 	offset      int64
 	maxBytes    int32
 	leaderEpoch int32
-	lastEpoch   int32 // of the last record that the client has, -1 is no claim
-	found       bool  // the topic with this id was there
-	hw, start   int64 // last sent, math.MinInt64 when nothing was
-	replica     int32 // the follower that fetches, below 0 a consumer
+	lastEpoch   int32     // of the last record that the client has, -1 is no claim
+	found       bool      // the topic with this id was there
+	awaited     time.Time // since when its error is kept back, zero: it is not
+	hw, start   int64     // last sent, math.MinInt64 when nothing was
+	replica     int32     // the follower that fetches, below 0 a consumer
 	followerAt
 	fetchWatch
 }

@@ -89,7 +89,9 @@ func (b *Broker) stopLeading() {
 			p.retire()
 		}
 	})
-	b.topics.version.Add(1)
+	b.topics.mu.Lock()
+	b.topics.changed()
+	b.topics.mu.Unlock()
 	b.sessions.nudge()
 }
 

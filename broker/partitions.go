@@ -17,7 +17,7 @@ type topicSet struct {
 	seed    maphash.Seed
 	byName  [setShards]atomic.Pointer[map[string]*topic]
 	byID    [setShards]atomic.Pointer[map[[16]byte]*topic]
-	version atomic.Int64 // counts the changes, after each
+	version watched[int64] // counts the changes, after each
 }
 
 const setShards = 256
@@ -37,6 +37,7 @@ type topic struct {
 
 func newTopicSet() *topicSet {
 	s := &topicSet{seed: maphash.MakeSeed()}
+	s.version.set(0)
 	for i := range setShards {
 		s.byName[i].Store(&map[string]*topic{})
 		s.byID[i].Store(&map[[16]byte]*topic{})
@@ -58,7 +59,7 @@ func (s *topicSet) withID(id [16]byte) *topic {
 func (s *topicSet) put(t *topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.version.Add(1)
+	defer s.changed()
 	name := &s.byName[maphash.String(s.seed, t.name)%setShards]
 	if old := (*name.Load())[t.name]; old != nil && old.id != t.id {
 		edit(&s.byID[old.id[0]], func(m map[[16]byte]*topic) { delete(m, old.id) })
@@ -71,13 +72,19 @@ func (s *topicSet) put(t *topic) {
 func (s *topicSet) remove(t *topic) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer s.version.Add(1)
+	defer s.changed()
 	edit(&s.byName[maphash.String(s.seed, t.name)%setShards], func(m map[string]*topic) {
 		if m[t.name] == t {
 			delete(m, t.name)
 		}
 	})
 	edit(&s.byID[t.id[0]], func(m map[[16]byte]*topic) { delete(m, t.id) })
+}
+
+// changed counts a change; the caller holds mu.
+func (s *topicSet) changed() {
+	v, _ := s.version.get()
+	s.version.set(v + 1)
 }
 
 // all calls f for every topic.

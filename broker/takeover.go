@@ -3,34 +3,62 @@ package broker
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"chronik/meta"
 )
 
 // takeoverAgain is when a fetch looks again for a partition that this broker may be about
 // to lead.
 const takeoverAgain = 5 * time.Millisecond
 
-// comes reports whether this broker may lead partition n of t in a moment: it won and has
-// not taken that up, or who led died and there is no other yet. Metadata of another broker
-// may tell already that this one leads, and a client that is refused then may not ask
-// again for seconds.
-func (b *Broker) comes(t *topic, n int32, now time.Time) bool {
-	if t == nil {
-		return false
+// takeovers tells which partitions this broker may lead in a moment: those that it won and
+// has not taken up, and those that it has and whose leader died, while there is no other.
+// Metadata of another broker may tell already that this one leads, and a client that is
+// refused then may not ask again for seconds.
+type takeovers struct {
+	b    *Broker
+	snap *meta.Snapshot
+	now  time.Time
+	dead map[brokerLife]time.Time // and until when they are waited for
+}
+
+func (b *Broker) takeovers(now time.Time) takeovers {
+	t := takeovers{b: b, snap: b.snap(), now: now}
+	if !b.stopping.Load() {
+		t.dead = b.peers.unnamed(t.snap, now)
 	}
-	snap := b.snap()
-	mt := snap.TopicByID(t.id)
+	return t
+}
+
+// until is until when partition n is waited for, zero when it is not. claimed is the leader
+// epoch that the client knows, -1 when it does not tell.
+func (t *takeovers) until(own *topic, n, claimed int32) (until time.Time) {
+	if own == nil || own.partial || t.b.stopping.Load() {
+		return until
+	}
+	mt := t.snap.TopicByID(own.id)
 	if mt == nil || n < 0 || int(n) >= len(mt.Partitions) || mt.Partitions[n] == nil {
-		return false
+		return until
 	}
 	mp := mt.Partitions[n]
-	if mp.Leader == b.cfg.NodeID {
-		return led(snap, mp) && !b.peers.isLost(mp) && !b.leads(mt, n, mp.LeaderEpoch)
+	switch {
+	case !slices.Contains(mp.Replicas, t.b.cfg.NodeID):
+	case claimed > mp.LeaderEpoch, mp.Leader == t.b.cfg.NodeID && led(t.snap, mp) && !own.tookUp(n, mp.LeaderEpoch):
+		return t.now.Add(holdMost)
+	case mp.Leader != t.b.cfg.NodeID:
+		return t.dead[brokerLife{mp.Leader, mp.LeaderBrokerEpoch}]
 	}
-	_, died := b.peers.unnamed(snap, now)[brokerLife{mp.Leader, mp.LeaderBrokerEpoch}]
-	return died
+	return until
+}
+
+// tookUp reports whether this broker leads partition n in an epoch, or did.
+func (t *topic) tookUp(n, epoch int32) bool {
+	p := t.partition(n)
+	return p != nil && p.epoch >= epoch
 }
 
 // moved reports whether an error says that another broker leads, or leads again.
@@ -39,42 +67,60 @@ func moved(err error) bool {
 }
 
 // awaitLeading waits for a partition that a produce request names and this broker may be
-// about to lead, and returns the topic as it is then. What was staged before is appended
-// and answered first. An error closes the connection.
-func (c *conn) awaitLeading(ctx context.Context, t *topic, n int32) (*topic, error) {
-	until := c.in.last.Add(holdMost)
-	timer := time.NewTimer(time.Until(until))
+// about to lead, and returns the topic as it is then. Requests before this one are
+// answered first. An error closes the connection.
+func (c *conn) awaitLeading(ctx context.Context, own *topic, n int32) (*topic, error) {
+	most := c.in.last.Add(holdMost)
+	timer := time.NewTimer(holdMost)
 	defer timer.Stop()
 	for first := true; ; first = false {
-		_, applied := c.b.applied.get()
+		_, taken := c.b.topics.version.get()
 		_, lost := c.b.peers.lost.get()
 		_, changed := c.b.meta.Watch()
-		if !c.b.comes(t, n, time.Now()) {
-			return c.b.topics.withID(t.id), nil
+		now := time.Now()
+		waits := c.b.takeovers(now)
+		own = c.b.topics.withID(own.id)
+		until := waits.until(own, n, -1)
+		if until.After(most) {
+			until = most
+		}
+		if !until.After(now) {
+			return own, nil
 		}
 		if first {
 			if err := c.settle(ctx); err != nil {
 				return nil, err
 			}
 		}
+		timer.Reset(time.Until(until))
 		select {
-		case <-applied:
+		case <-taken:
 		case <-lost:
 		case <-changed:
 		case <-timer.C:
-			return c.b.topics.withID(t.id), nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// awaits reports whether a fetch leaves out the error of a partition for now.
+// awaits reports whether the error of a partition is kept back: it is told when it lasts.
 func (a *fetchAnswer) awaits(fp *fetchPartition, err error) bool {
-	now := time.Now()
-	if !moved(err) || now.Sub(a.asked) > holdMost || !a.c.b.comes(a.c.b.topicOf(a.h.Version, fp), fp.num, now) {
+	if !moved(err) {
 		return false
 	}
-	a.lookAgain(now.Add(takeoverAgain))
+	if a.waits.b == nil {
+		a.waits = a.c.b.takeovers(a.looked)
+	}
+	if until := a.waits.until(a.c.b.topicOf(a.h.Version, fp), fp.num, fp.leaderEpoch); !until.After(a.looked) {
+		return false
+	}
+	if fp.awaited.IsZero() {
+		fp.awaited = a.looked
+	}
+	if a.looked.Sub(fp.awaited) > holdMost {
+		return false
+	}
+	a.lookAgain(a.looked.Add(takeoverAgain))
 	return true
 }

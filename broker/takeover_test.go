@@ -100,3 +100,55 @@ func TestReplicaOfTheDead(t *testing.T) {
 		t.Errorf("error code %d after the wait", code)
 	}
 }
+
+// While a partition is waited for, a consumer is given what others have, and nothing of it;
+// what lasts is told.
+func TestErrorKeptBack(t *testing.T) {
+	b, _ := started(t, t.TempDir(), nil)
+	makeTopics(t, b, "awaited", "other")
+	c := wired(t, b)
+	defer c.Close()
+	session := kmsg.NewFetchResponse()
+	fetch := func(epoch, claimed int32, topics ...string) (codes map[string]int16) {
+		t.Helper()
+		req := kmsg.NewPtrFetchRequest()
+		req.Version, req.MinBytes, req.MaxBytes, req.MaxWaitMillis = 11, 1, 1<<20, 100
+		req.SessionID, req.SessionEpoch = session.SessionID, epoch
+		for _, topic := range topics {
+			ft, fp := kmsg.NewFetchRequestTopic(), kmsg.NewFetchRequestTopicPartition()
+			ft.Topic, fp.PartitionMaxBytes, fp.CurrentLeaderEpoch = topic, 1<<20, claimed
+			ft.Partitions = append(ft.Partitions, fp)
+			req.Topics = append(req.Topics, ft)
+		}
+		frame, _ := framed(req)
+		answer, err := c.exchange(frame)
+		session = kmsg.NewFetchResponse()
+		session.Version = req.Version
+		if err := errors.Join(err, session.ReadFrom(answer[4:])); err != nil {
+			t.Fatal(err)
+		}
+		codes = map[string]int16{}
+		for _, rt := range session.Topics {
+			codes[rt.Topic] = rt.Partitions[0].ErrorCode
+		}
+		return codes
+	}
+	fetch(0, -1, "awaited", "other")
+	record, _ := framed(oneRecord(t, "other"))
+	if _, err := c.exchange(record); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	if codes := fetch(1, 1000, "awaited"); len(codes) != 1 || codes["other"] != 0 {
+		t.Errorf("told %v, want the records of another partition alone", codes)
+	}
+	for epoch := int32(2); ; epoch++ {
+		code := fetch(epoch, -1)["awaited"]
+		switch waited := time.Since(began); {
+		case code != 0 && waited < holdMost, waited > 2*holdMost:
+			t.Fatalf("error code %d after %v", code, waited)
+		case code != 0:
+			return
+		}
+	}
+}
