@@ -128,7 +128,7 @@ func (a *fetchAnswer) drop() {
 // settled reports whether there is enough to read, an error to tell, or no more
 // time. If not, it has the partitions wake the connection when they grow.
 func (a *fetchAnswer) settled(now time.Time) bool {
-	a.looked, a.waits = now, takeovers{}
+	a.waits = takeovers{}
 	if a.err != nil || !now.Before(a.until) || a.c.b.stopping.Load() {
 		return true
 	}
@@ -158,6 +158,7 @@ func (a *fetchAnswer) enough() bool {
 		} else if err != nil {
 			return true
 		}
+		fp.awaited = time.Time{}
 		if a.nearer(fp, p) >= 0 || fp.owesHighWatermark(p) {
 			return true
 		}
@@ -373,7 +374,6 @@ func (a *fetchAnswer) look(fp *fetchPartition, left int, first bool) fetchResult
 	} else if err != nil {
 		return a.failed(fp, err)
 	}
-	fp.awaited = time.Time{}
 	end, limit := fp.end(p), min(int(fp.maxBytes), left, maxPartitionRead)
 	hw := p.hw() // after the end of what is given: that must not lie above it
 	if told := min(fp.offset, p.begin); p.repl != nil && fp.replica < 0 && hw < told {

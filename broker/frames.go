@@ -92,6 +92,7 @@ func (f *frames) fill(ctx context.Context) error {
 	if err := f.makeRoom(ctx); err != nil {
 		return err
 	}
+	f.reading = time.Now() // that may have waited for memory
 	for {
 		if err := f.arm(); err != nil {
 			return err

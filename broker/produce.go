@@ -71,7 +71,7 @@ func (c *conn) produce(ctx context.Context, h wire.RequestHeader, body []byte) e
 			pr := tr.AddPartition(rp.Index)
 			ref := stageRef{a, len(a.resp.Topics) - 1, i, refused}
 			err := c.stagePartition(t, rp, ref)
-			if moved(err) {
+			if errors.Is(err, kerr.NotLeaderForPartition) {
 				if t, err = c.awaitLeading(ctx, t, rp.Index); err != nil {
 					return err
 				}

@@ -34,10 +34,10 @@ func (b *Broker) takeovers(now time.Time) takeovers {
 	return t
 }
 
-// until is until when partition n is waited for, zero when it is not. claimed is the leader
-// epoch that the client knows, -1 when it does not tell.
-func (t *takeovers) until(own *topic, n, claimed int32) (until time.Time) {
-	if own == nil || own.partial || t.b.stopping.Load() {
+// until is until when partition n is waited for after an error, zero when it is not.
+func (t *takeovers) until(own *topic, n int32, err error) (until time.Time) {
+	later := errors.Is(err, kerr.UnknownLeaderEpoch) // than the epoch here
+	if own == nil || own.partial || t.b.stopping.Load() || !later && !errors.Is(err, kerr.NotLeaderForPartition) {
 		return until
 	}
 	mt := t.snap.TopicByID(own.id)
@@ -47,7 +47,7 @@ func (t *takeovers) until(own *topic, n, claimed int32) (until time.Time) {
 	mp := mt.Partitions[n]
 	switch {
 	case !slices.Contains(mp.Replicas, t.b.cfg.NodeID):
-	case claimed > mp.LeaderEpoch, mp.Leader == t.b.cfg.NodeID && led(t.snap, mp) && !own.tookUp(n, mp.LeaderEpoch):
+	case later, mp.Leader == t.b.cfg.NodeID && led(t.snap, mp) && !own.tookUp(n, mp.LeaderEpoch):
 		return t.now.Add(holdMost)
 	case mp.Leader != t.b.cfg.NodeID:
 		return t.dead[brokerLife{mp.Leader, mp.LeaderBrokerEpoch}]
@@ -61,11 +61,6 @@ func (t *topic) tookUp(n, epoch int32) bool {
 	return p != nil && p.epoch >= epoch
 }
 
-// moved reports whether an error says that another broker leads, or leads again.
-func moved(err error) bool {
-	return errors.Is(err, kerr.NotLeaderForPartition) || errors.Is(err, kerr.UnknownLeaderEpoch)
-}
-
 // awaitLeading waits for a partition that a produce request names and this broker may be
 // about to lead, and returns the topic as it is then. Requests before this one are
 // answered first. An error closes the connection.
@@ -73,28 +68,34 @@ func (c *conn) awaitLeading(ctx context.Context, own *topic, n int32) (*topic, e
 	most := c.in.last.Add(holdMost)
 	timer := time.NewTimer(holdMost)
 	defer timer.Stop()
-	for first := true; ; first = false {
+	for first, look := true, true; ; first = false {
 		_, taken := c.b.topics.version.get()
 		_, lost := c.b.peers.lost.get()
 		_, changed := c.b.meta.Watch()
-		now := time.Now()
-		waits := c.b.takeovers(now)
-		own = c.b.topics.withID(own.id)
-		until := waits.until(own, n, -1)
-		if until.After(most) {
-			until = most
+		if now := c.b.topics.withID(own.id); now != own {
+			own, look = now, true
 		}
-		if !until.After(now) {
-			return own, nil
+		if look {
+			now := time.Now()
+			waits := c.b.takeovers(now)
+			until := waits.until(own, n, kerr.NotLeaderForPartition)
+			if until.After(most) {
+				until = most
+			}
+			if !until.After(now) {
+				return own, nil
+			}
+			timer.Reset(time.Until(until))
 		}
 		if first {
 			if err := c.settle(ctx); err != nil {
 				return nil, err
 			}
 		}
-		timer.Reset(time.Until(until))
+		look = true
 		select {
 		case <-taken:
+			look = false // most likely another topic
 		case <-lost:
 		case <-changed:
 		case <-timer.C:
@@ -104,23 +105,25 @@ func (c *conn) awaitLeading(ctx context.Context, own *topic, n int32) (*topic, e
 	}
 }
 
-// awaits reports whether the error of a partition is kept back: it is told when it lasts.
+// awaits reports whether the error of a partition is kept back from a consumer: it is told
+// when it lasts. Followers ask again by themselves, and count where they ask.
 func (a *fetchAnswer) awaits(fp *fetchPartition, err error) bool {
-	if !moved(err) {
+	if fp.replica >= 0 {
 		return false
 	}
 	if a.waits.b == nil {
-		a.waits = a.c.b.takeovers(a.looked)
+		a.waits = a.c.b.takeovers(time.Now())
 	}
-	if until := a.waits.until(a.c.b.topicOf(a.h.Version, fp), fp.num, fp.leaderEpoch); !until.After(a.looked) {
+	now := a.waits.now
+	if until := a.waits.until(a.c.b.topicOf(a.h.Version, fp), fp.num, err); !until.After(now) {
 		return false
 	}
 	if fp.awaited.IsZero() {
-		fp.awaited = a.looked
+		fp.awaited = now
 	}
-	if a.looked.Sub(fp.awaited) > holdMost {
+	if now.Sub(fp.awaited) > holdMost {
 		return false
 	}
-	a.lookAgain(a.looked.Add(takeoverAgain))
+	a.lookAgain(now.Add(takeoverAgain))
 	return true
 }
