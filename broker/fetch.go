@@ -89,7 +89,6 @@ type fetchAnswer struct {
 	minBytes int32
 	maxBytes int
 	consumer consumer
-	looked   time.Time // when it was last looked whether there is enough
 	waits    takeovers // then, if it was asked for
 	until    time.Time
 	again    time.Time    // when to look again at what nobody wakes for; zero: at nothing
