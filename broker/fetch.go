@@ -89,7 +89,7 @@ type fetchAnswer struct {
 	minBytes int32
 	maxBytes int
 	consumer consumer
-	waits    takeovers // then, if it was asked for
+	waits    takeovers // at the last look, if there was reason to ask
 	until    time.Time
 	again    time.Time    // when to look again at what nobody wakes for; zero: at nothing
 	hints    *leaderHints // nil: none to give
