@@ -16,7 +16,8 @@ import (
 const takeoverAgain = 5 * time.Millisecond
 
 // takeovers tells which partitions this broker may lead in a moment: those that it won and
-// has not taken up, and those that it has and whose leader died, while there is no other.
+// has not taken up, and those that it has and whose leader died or stops, while there is
+// no other.
 // Metadata of another broker may tell already that this one leads, and a client that is
 // refused then may not ask again for seconds.
 type takeovers struct {
@@ -48,6 +49,8 @@ func (t *takeovers) until(own *topic, n int32, err error) (until time.Time) {
 	switch {
 	case !slices.Contains(mp.Replicas, t.b.cfg.NodeID):
 	case later, mp.Leader == t.b.cfg.NodeID && led(t.snap, mp) && !own.tookUp(n, mp.LeaderEpoch):
+		return t.now.Add(holdMost)
+	case (snapshotView{t.snap}).standing(mp.Leader) == leaving:
 		return t.now.Add(holdMost)
 	case mp.Leader != t.b.cfg.NodeID:
 		return t.dead[brokerLife{mp.Leader, mp.LeaderBrokerEpoch}]

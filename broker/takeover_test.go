@@ -101,6 +101,32 @@ func TestReplicaOfTheDead(t *testing.T) {
 	}
 }
 
+// So does a replica of a leader that stops: that may have told already who follows it.
+func TestReplicaOfOneThatStops(t *testing.T) {
+	ns := startNodes(t, 3, map[string]string{"replica.lag.time.max.ms": "1000"})
+	ns.created("t", nil, 1, 2)
+	release := ns.held(2, "t") // so that nobody can follow
+	defer release()
+	if err := produceOne(ns, "t", "node 2 lags", 1); err != nil {
+		t.Fatal(err)
+	}
+	ns.isr("t", 1)
+	if err := ns.node(1).meta.SetState(t.Context(), meta.Draining); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() error {
+		if ns.node(2).snap().IsActive(1) {
+			return errors.New("node 1 does not stop")
+		}
+		return nil
+	})
+	produced := ns.asksToAppend(2, "t")
+	quiet(t, produced)
+	if code := <-produced; code != kerr.NotLeaderForPartition.Code {
+		t.Errorf("error code %d after the wait", code)
+	}
+}
+
 // While a partition is waited for, a consumer is given what others have, and nothing of it;
 // what lasts is told.
 func TestErrorKeptBack(t *testing.T) {
