@@ -84,7 +84,7 @@ func healthy(v view, p *meta.Partition) bool {
 	if !v.leads(p) || v.standing(p.Leader) != serving || slices.Contains(p.Offline, p.Leader) || !slices.Contains(p.ISR, p.Leader) {
 		return false
 	}
-	return !slices.ContainsFunc(p.ISR, func(id int32) bool { return v.standing(id) < leaving })
+	return !slices.ContainsFunc(p.ISR, func(id int32) bool { return v.standing(id) != serving })
 }
 
 // planPreferred gives partitions back to their first replica, where that is in sync and
@@ -129,21 +129,20 @@ type planRules struct {
 //     rather has one that may lack records.
 //   - A leader that does not serve is replaced by the first replica that is in sync
 //     and does; one that is leaving leads on while there is no other.
+//   - Who is leaving leaves the ISR before it stops, so that nothing waits for it when it
+//     does, unless too few would be left.
 //   - Of several that were asked (candidates), the fullest is elected, not the first.
 func planPartition(v view, p *meta.Partition, rules planRules) (meta.Election, bool) {
 	isr := keep(p.ISR, func(id int32) bool { return v.standing(id) >= leaving })
 	if len(isr) == 0 {
 		return planWithoutISR(v, p, rules)
 	}
-	gone := keep(p.ISR, func(id int32) bool { return !slices.Contains(isr, id) })
 	e := meta.Election{Leader: p.Leader, Keep: true}
-	if len(gone) > 0 {
-		e.Members = members(isr, p, gone, rules.minISR)
-	}
 	online := func(id int32) bool { return slices.Contains(isr, id) && !slices.Contains(p.Offline, id) }
 	leads := v.leads(p) && online(p.Leader)
 	if leads && v.standing(p.Leader) == serving {
-		return e, len(gone) > 0
+		e.Members = remaining(v, p, isr, p.Leader, rules.minISR)
+		return e, e.Members != nil
 	}
 	next, ok := fullest(keep(p.Replicas, func(id int32) bool { return online(id) && v.standing(id) == serving }), rules.told)
 	if !ok && !leads {
@@ -155,7 +154,21 @@ func planPartition(v view, p *meta.Partition, rules planRules) (meta.Election, b
 	case !leads && p.Leader != -1:
 		e.Leader, e.Keep = -1, false
 	}
-	return e, !e.Keep || len(gone) > 0
+	e.Members = remaining(v, p, isr, e.Leader, rules.minISR)
+	return e, !e.Keep || e.Members != nil
+}
+
+// remaining are the members when only isr is there and leader leads, nil when nothing changes.
+func remaining(v view, p *meta.Partition, isr []int32, leader int32, minISR int) *meta.Members {
+	stay := keep(isr, func(id int32) bool { return v.standing(id) == serving })
+	if slices.Contains(stay, leader) && len(stay) >= minISR {
+		isr = stay
+	}
+	gone := keep(p.ISR, func(id int32) bool { return !slices.Contains(isr, id) })
+	if len(gone) == 0 {
+		return nil
+	}
+	return members(isr, p, gone, minISR)
 }
 
 // planWithoutISR is what a partition needs of which nobody in sync serves.
