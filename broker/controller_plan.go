@@ -130,7 +130,7 @@ type planRules struct {
 //   - A leader that does not serve is replaced by the first replica that is in sync
 //     and does; one that is leaving leads on while there is no other.
 //   - Who is leaving leaves the ISR before it stops, so that nothing waits for it when it
-//     does, unless too few would be left.
+//     does, unless less than two would be left, or than the minimum.
 //   - Of several that were asked (candidates), the fullest is elected, not the first.
 func planPartition(v view, p *meta.Partition, rules planRules) (meta.Election, bool) {
 	isr := keep(p.ISR, func(id int32) bool { return v.standing(id) >= leaving })
@@ -161,7 +161,7 @@ func planPartition(v view, p *meta.Partition, rules planRules) (meta.Election, b
 // remaining are the members when only isr is there and leader leads, nil when nothing changes.
 func remaining(v view, p *meta.Partition, isr []int32, leader int32, minISR int) *meta.Members {
 	stay := keep(isr, func(id int32) bool { return v.standing(id) == serving })
-	if slices.Contains(stay, leader) && len(stay) >= minISR {
+	if slices.Contains(stay, leader) && len(stay) >= max(minISR, 2) {
 		isr = stay
 	}
 	gone := keep(p.ISR, func(id int32) bool { return !slices.Contains(isr, id) })

@@ -92,6 +92,7 @@ func TestPlanPartition(t *testing.T) {
 		},
 		"too few are left without one that stops": {stand(serving, leaving, dead), led(1, ids(1, 2), nil), 2, true, 0, false, nil},
 		"the leader stops, too few are left":      {stand(leaving, serving, dead), led(1, ids(1, 2), nil), 2, false, 2, false, nil},
+		"none is left but the leader":             {stand(serving, leaving, dead), led(1, ids(1, 2), nil), 1, true, 0, false, nil},
 		"one stops and one died": {
 			stand(serving, leaving, dead), led(1, ids(1, 2, 3), nil), 2, false, 1, true,
 			&meta.Members{ISR: ids(1, 2), ELR: ids()},

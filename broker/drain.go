@@ -17,17 +17,20 @@ const drainMost = 5 * time.Second
 // former: it drops that broker with the partitions that it is about to move away from it.
 const drainLinger = 500 * time.Millisecond
 
-// drain has others lead what this broker leads, and returns a little after they do, as
-// its own metadata shows, or when nobody is left who could.
+// drain has others lead what this broker leads, and nobody wait for it any more who can do
+// without: it returns when its own metadata shows that, a little later if clients have to
+// be told, or when nobody is left who could.
 func (b *Broker) drain(ctx context.Context) {
 	select {
 	case <-b.ready:
 	default:
 		return
 	}
-	if len(b.successors(b.snap())) == 0 {
+	snap := b.snap()
+	if !b.shares(snap) {
 		return
 	}
+	leads := len(b.successors(snap)) > 0
 	ctx, cancel := context.WithTimeout(ctx, drainMost)
 	defer cancel()
 	began := time.Now()
@@ -37,17 +40,53 @@ func (b *Broker) drain(ctx context.Context) {
 	}
 	for {
 		snap, changed := b.meta.Watch()
-		left := len(b.successors(snap))
+		left := b.owed(snap)
 		if left == 0 {
-			b.log.Info("others lead what this broker led", "took", time.Since(began).Round(time.Millisecond))
-			linger(ctx)
+			b.log.Info("others do without this broker", "led", leads, "took", time.Since(began).Round(time.Millisecond))
+			if leads {
+				linger(ctx)
+			}
 			return
 		}
 		if !waitFor(ctx, changed) {
-			b.log.Warn("stopping though it leads partitions that others could lead", "partitions", left)
+			b.log.Warn("stopping though others have not taken over yet", "partitions", left)
 			return
 		}
 	}
+}
+
+// shares reports whether this broker is in sync with one that may lead.
+func (b *Broker) shares(snap *meta.Snapshot) bool {
+	for t := range snap.Topics() {
+		for _, p := range t.Partitions {
+			if p != nil && slices.Contains(p.ISR, b.cfg.NodeID) && slices.ContainsFunc(p.ISR, b.another(snap)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// owed counts the partitions that this broker is in sync with and that the controller is
+// about to change.
+func (b *Broker) owed(snap *meta.Snapshot) (left int) {
+	v := snapshotView{snap}
+	for t := range snap.Topics() {
+		for _, p := range t.Partitions {
+			if p == nil || !slices.Contains(p.ISR, b.cfg.NodeID) || healthy(v, p) {
+				continue
+			}
+			if _, ok := planPartition(v, p, b.planRules(t, p)); ok {
+				left++
+			}
+		}
+	}
+	return left
+}
+
+// another tells who but this broker may lead.
+func (b *Broker) another(snap *meta.Snapshot) func(id int32) bool {
+	return func(id int32) bool { return id != b.cfg.NodeID && snap.IsActive(id) }
 }
 
 func linger(ctx context.Context) {
@@ -61,10 +100,9 @@ func linger(ctx context.Context) {
 
 // successors are the partitions that this broker leads and another could.
 func (b *Broker) successors(snap *meta.Snapshot) (left []*meta.Partition) {
-	other := func(id int32) bool { return id != b.cfg.NodeID && snap.IsActive(id) }
 	for t := range snap.Topics() {
 		for _, p := range t.Partitions {
-			if p.Leader == b.cfg.NodeID && led(snap, p) && slices.ContainsFunc(p.ISR, other) {
+			if p.Leader == b.cfg.NodeID && led(snap, p) && slices.ContainsFunc(p.ISR, b.another(snap)) {
 				left = append(left, p)
 			}
 		}

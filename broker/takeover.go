@@ -50,9 +50,10 @@ func (t *takeovers) until(own *topic, n int32, err error) (until time.Time) {
 	case !slices.Contains(mp.Replicas, t.b.cfg.NodeID):
 	case later, mp.Leader == t.b.cfg.NodeID && led(t.snap, mp) && !own.tookUp(n, mp.LeaderEpoch):
 		return t.now.Add(holdMost)
+	case mp.Leader == t.b.cfg.NodeID:
 	case (snapshotView{t.snap}).standing(mp.Leader) == leaving:
 		return t.now.Add(holdMost)
-	case mp.Leader != t.b.cfg.NodeID:
+	default:
 		return t.dead[brokerLife{mp.Leader, mp.LeaderBrokerEpoch}]
 	}
 	return until
