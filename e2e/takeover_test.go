@@ -46,29 +46,17 @@ func TestClusterNewLeaderServes(t *testing.T) {
 
 // writesToAll asks who leads the partitions of a topic, and has each leader append a record.
 func (c *rawConn) writesToAll(topic string, leaders map[int32]*rawConn) error {
-	req := kmsg.NewPtrMetadataRequest()
-	req.Version, req.Topics = 12, []kmsg.MetadataRequestTopic{{Topic: &topic}}
-	began := time.Now()
-	resp, err := c.exchange(req, 20*time.Second)
+	asks, err := c.leadersToAsk(topic)
+	for began := time.Now(); err == nil && !known(asks, leaders); asks, err = c.leadersToAsk(topic) {
+		if time.Since(began) > 20*time.Second { // at once is another test's matter
+			return fmt.Errorf("%s names who was killed", c.RemoteAddr())
+		}
+	}
 	if err != nil {
 		return err
 	}
-	took := time.Since(began)
-	asks := map[int32]*kmsg.ProduceRequest{}
-	for _, p := range resp.(*kmsg.MetadataResponse).Topics[0].Partitions {
-		one := produceRequest(9, topic, p.Partition, seal(newBatch([]byte("v"))))
-		if all := asks[p.Leader]; all != nil {
-			all.Topics[0].Partitions = append(all.Topics[0].Partitions, one.Topics[0].Partitions...)
-		} else {
-			asks[p.Leader] = one
-		}
-	}
 	for id, req := range asks {
-		leader := leaders[id]
-		if leader == nil {
-			return fmt.Errorf("%s names node %d as leader after %v", c.RemoteAddr(), id, took)
-		}
-		resp, err := leader.exchange(req, 20*time.Second)
+		resp, err := leaders[id].exchange(req, 20*time.Second)
 		if err != nil {
 			return err
 		}
@@ -79,4 +67,34 @@ func (c *rawConn) writesToAll(topic string, leaders map[int32]*rawConn) error {
 		}
 	}
 	return nil
+}
+
+// leadersToAsk is what to ask each leader of a topic for: one record to each partition.
+func (c *rawConn) leadersToAsk(topic string) (map[int32]*kmsg.ProduceRequest, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Version, req.Topics = 12, []kmsg.MetadataRequestTopic{{Topic: &topic}}
+	resp, err := c.exchange(req, 20*time.Second)
+	if err != nil {
+		return nil, err
+	}
+	asks := map[int32]*kmsg.ProduceRequest{}
+	for _, p := range resp.(*kmsg.MetadataResponse).Topics[0].Partitions {
+		one := produceRequest(9, topic, p.Partition, seal(newBatch([]byte("v"))))
+		if all := asks[p.Leader]; all != nil {
+			all.Topics[0].Partitions = append(all.Topics[0].Partitions, one.Topics[0].Partitions...)
+		} else {
+			asks[p.Leader] = one
+		}
+	}
+	return asks, nil
+}
+
+// known reports whether all who are to be asked are there.
+func known(asks map[int32]*kmsg.ProduceRequest, leaders map[int32]*rawConn) bool {
+	for id := range asks {
+		if leaders[id] == nil {
+			return false
+		}
+	}
+	return true
 }
