@@ -19,6 +19,7 @@
 //	peers       one connection to each other broker; whose process is gone      peers.go, peer*.go
 //	observed    pure: what such a connection proves                             detector.go
 //	mourned     pure: which lives Metadata must not name yet, or lists still     hold.go
+//	takeovers   which partitions clients wait for: this broker may soon lead them  takeover.go
 //	reports     pure: leaders that others cannot reach, and who leads instead   detector_reports.go
 //	controller  pure plan over the snapshot, and the loop that writes it        controller.go, controller_plan.go
 //	candidates  pure: who is asked before an election, and who then wins        controller_candidates.go
@@ -60,7 +61,7 @@
 // broker itself remove. Leadership and following are bound to their epoch: another epoch
 // makes another object, and what waits in the old one is answered. A replica is cut only
 // where its history and its leader's differ, by epochs. A broker whose log may lack
-// records leaves the in-sync replicas before it is active.
+// records leaves the in-sync replicas before it is active, and one that stops before it does.
 //
 // # Other brokers
 //
