@@ -130,7 +130,7 @@ type planRules struct {
 //   - A leader that does not serve is replaced by the first replica that is in sync
 //     and does; one that is leaving leads on while there is no other.
 //   - Who is leaving leaves the ISR before it stops, so that nothing waits for it when it
-//     does, unless less than two would be left, or than the minimum.
+//     does, unless fewer than two would be left, or than the minimum.
 //   - Of several that were asked (candidates), the fullest is elected, not the first.
 func planPartition(v view, p *meta.Partition, rules planRules) (meta.Election, bool) {
 	isr := keep(p.ISR, func(id int32) bool { return v.standing(id) >= leaving })

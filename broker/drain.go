@@ -26,11 +26,10 @@ func (b *Broker) drain(ctx context.Context) {
 	default:
 		return
 	}
-	snap := b.snap()
-	if !b.shares(snap) {
+	shares, leads := b.stakes(b.snap())
+	if !shares {
 		return
 	}
-	leads := len(b.successors(snap)) > 0
 	ctx, cancel := context.WithTimeout(ctx, drainMost)
 	defer cancel()
 	began := time.Now()
@@ -55,16 +54,20 @@ func (b *Broker) drain(ctx context.Context) {
 	}
 }
 
-// shares reports whether this broker is in sync with one that may lead.
-func (b *Broker) shares(snap *meta.Snapshot) bool {
+// stakes reports whether this broker is in sync with one that may lead, and whether it
+// leads where that is so.
+func (b *Broker) stakes(snap *meta.Snapshot) (shares, leads bool) {
+	another := func(id int32) bool { return id != b.cfg.NodeID && snap.IsActive(id) }
 	for t := range snap.Topics() {
 		for _, p := range t.Partitions {
-			if p != nil && slices.Contains(p.ISR, b.cfg.NodeID) && slices.ContainsFunc(p.ISR, b.another(snap)) {
-				return true
+			if p == nil || !slices.Contains(p.ISR, b.cfg.NodeID) || !slices.ContainsFunc(p.ISR, another) {
+				continue
 			}
+			shares = true
+			leads = leads || p.Leader == b.cfg.NodeID && led(snap, p)
 		}
 	}
-	return false
+	return shares, leads
 }
 
 // owed counts the partitions that this broker is in sync with and that the controller is
@@ -84,11 +87,6 @@ func (b *Broker) owed(snap *meta.Snapshot) (left int) {
 	return left
 }
 
-// another tells who but this broker may lead.
-func (b *Broker) another(snap *meta.Snapshot) func(id int32) bool {
-	return func(id int32) bool { return id != b.cfg.NodeID && snap.IsActive(id) }
-}
-
 func linger(ctx context.Context) {
 	timer := time.NewTimer(drainLinger)
 	defer timer.Stop()
@@ -96,16 +94,4 @@ func linger(ctx context.Context) {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-}
-
-// successors are the partitions that this broker leads and another could.
-func (b *Broker) successors(snap *meta.Snapshot) (left []*meta.Partition) {
-	for t := range snap.Topics() {
-		for _, p := range t.Partitions {
-			if p.Leader == b.cfg.NodeID && led(snap, p) && slices.ContainsFunc(p.ISR, b.another(snap)) {
-				left = append(left, p)
-			}
-		}
-	}
-	return left
 }

@@ -108,12 +108,6 @@ func (a *fetchAnswer) deadline() time.Time {
 	return a.until
 }
 
-func (a *fetchAnswer) lookAgain(at time.Time) {
-	if a.again.IsZero() || at.Before(a.again) {
-		a.again = at
-	}
-}
-
 func (a *fetchAnswer) drop() {
 	switch {
 	case a.session == nil:
@@ -218,14 +212,6 @@ func (b *Broker) fetched(version int16, fp *fetchPartition) (*partition, error) 
 		return nil, kerr.ReplicaNotAvailable
 	}
 	return b.inRange(p, fp)
-}
-
-// topicOf finds the topic of a partition as it was asked for.
-func (b *Broker) topicOf(version int16, fp *fetchPartition) *topic {
-	if version >= 13 {
-		return b.topics.withID(fp.id)
-	}
-	return b.topics.named(fp.nameBytes)
 }
 
 // encode reads the partitions and writes the answer.

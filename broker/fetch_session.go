@@ -281,3 +281,11 @@ func (fp *fetchPartition) want(req *wire.FetchRequest, rp *wire.FetchPartition) 
 	fp.offset, fp.maxBytes = rp.FetchOffset, rp.MaxBytes
 	fp.leaderEpoch, fp.lastEpoch = max(-1, rp.CurrentLeaderEpoch), rp.LastFetchedEpoch
 }
+
+// topicOf finds the topic of a partition as it was asked for.
+func (b *Broker) topicOf(version int16, fp *fetchPartition) *topic {
+	if version >= 13 {
+		return b.topics.withID(fp.id)
+	}
+	return b.topics.named(fp.nameBytes)
+}

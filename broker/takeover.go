@@ -28,11 +28,8 @@ type takeovers struct {
 }
 
 func (b *Broker) takeovers(now time.Time) takeovers {
-	t := takeovers{b: b, snap: b.snap(), now: now}
-	if !b.stopping.Load() {
-		t.dead = b.peers.unnamed(t.snap, now)
-	}
-	return t
+	snap := b.snap()
+	return takeovers{b: b, snap: snap, now: now, dead: b.peers.unnamed(snap, now)}
 }
 
 // until is until when partition n is waited for after an error, zero when it is not.
@@ -130,4 +127,10 @@ func (a *fetchAnswer) awaits(fp *fetchPartition, err error) bool {
 	}
 	a.lookAgain(now.Add(takeoverAgain))
 	return true
+}
+
+func (a *fetchAnswer) lookAgain(at time.Time) {
+	if a.again.IsZero() || at.Before(a.again) {
+		a.again = at
+	}
 }
