@@ -103,7 +103,7 @@ func (c *conn) submit(ctx context.Context, a answer) error {
 		if err := a.encode(ctx, &c.out); err != nil {
 			return err
 		}
-		if len(c.out.buf) >= outboxFull {
+		if c.out.full() {
 			return c.out.flush()
 		}
 		return nil
@@ -132,7 +132,7 @@ func (c *conn) submit(ctx context.Context, a answer) error {
 // complete writes the answers of the FIFO as they settle, until the connection
 // ends.
 func (c *conn) complete(ctx context.Context) error {
-	out := outbox{nc: c.nc, budget: c.b.limits.answers}
+	out := newOutbox(c.b, c.nc)
 	defer out.empty()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -143,7 +143,7 @@ func (c *conn) complete(ctx context.Context) error {
 			if err := a.encode(ctx, &out); err != nil {
 				return err
 			}
-			if ready++; len(out.buf) < outboxFull {
+			if ready++; !out.full() {
 				continue
 			}
 		}
@@ -202,6 +202,6 @@ func (a *typedAnswer) encode(_ context.Context, o *outbox) error {
 	o.buf = append(o.buf, 0, 0, 0, 0)
 	o.buf = wire.AppendResponseHeader(o.buf, a.h, a.resp.IsFlexible())
 	o.buf = a.resp.AppendTo(o.buf)
-	wire.FinishFrame(o.buf, start)
+	wire.FinishFrame(o.buf, start, 0)
 	return nil
 }

@@ -182,6 +182,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	err := front.Wait()
 
 	b.stopping.Store(true)
+	b.limits.pipes.close()
 	return errors.Join(err, logs.stop(), b.store.Close(), metadata.stop())
 }
 

@@ -45,7 +45,7 @@ func newConn(ctx context.Context, b *Broker, nc net.Conn) (*conn, context.Contex
 			limit:   int(socketRequestMaxBytes.of(static)),
 			maxIdle: lasting(connectionsMaxIdleMs.of(static), time.Millisecond),
 		},
-		out: outbox{nc: nc, budget: b.limits.answers},
+		out: newOutbox(b, nc),
 	}, ctx
 }
 

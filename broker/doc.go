@@ -5,6 +5,7 @@
 //
 //	server      listeners, connection limits              server.go
 //	conn        one connection: its read buffer, the FIFO of answers it owes   conn.go, answers.go
+//	outbox      encoded answers on their way out, and pipes with records       outbox.go, fetch_splice.go
 //	serve       the dispatcher: version check, recover, metrics, log. Once.    serve.go
 //	routes      the table of APIs; ApiVersions is derived from it               routes.go
 //	settings    the table of topic and broker settings                          settings*.go
@@ -35,7 +36,8 @@
 // complete frame in them, and writes all answers that are ready in one write.
 // Produce and Fetch are raw routes: they work on the frame's bytes. The batches
 // of all produce frames of one read are staged and appended with one write per
-// partition. A request that has to wait (for a flush, for more records) leaves
+// partition. Records of large batches go from the page cache to the socket through pipes, without a
+// copy; others are copied into the answer. A request that has to wait (for a flush, for more records) leaves
 // an answer in the connection's FIFO; the connection's second goroutine, started
 // with the first such answer, completes answers in order.
 //

@@ -10,7 +10,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
-	"chronik/logstore"
 	"chronik/wire"
 )
 
@@ -232,13 +231,14 @@ func (a *fetchAnswer) encode(ctx context.Context, o *outbox) error {
 	if a.session != nil {
 		id = a.session.id
 	}
-	var w wire.FetchWriter
+	w := fetchWriter{out: o}
 	w.Begin(o.buf, a.h.Version, errorCode(a.err), id)
 	if err := a.write(&w); err != nil {
+		w.discard()
 		return err
 	}
 	o.buf = w.Finish(a.hints.named())
-	wire.FinishFrame(o.buf, start)
+	wire.FinishFrame(o.buf, start, w.splice())
 	return nil
 }
 
@@ -260,7 +260,7 @@ func (a *fetchAnswer) estimate() int {
 // write puts the partitions into the answer: all of them, or in an incremental
 // answer those of which the client does not know everything. Those that gave records
 // are behind the others next time, so that a full answer does not starve these.
-func (a *fetchAnswer) write(w *wire.FetchWriter) error {
+func (a *fetchAnswer) write(w *fetchWriter) error {
 	f := a.session
 	if f == nil {
 		return nil
@@ -273,7 +273,7 @@ func (a *fetchAnswer) write(w *wire.FetchWriter) error {
 			kept = append(kept, fp)
 			continue
 		}
-		r := a.look(fp, left, len(gave) == 0)
+		r := a.look(w, fp, left, len(gave) == 0)
 		if a.full || r.news(fp) {
 			if last == nil || last.id != fp.id || string(last.nameBytes) != string(fp.nameBytes) {
 				w.Topic(fp.nameBytes, fp.id)
@@ -298,7 +298,7 @@ func (a *fetchAnswer) write(w *wire.FetchWriter) error {
 }
 
 // tell writes one partition and returns how many bytes of records it gave.
-func (a *fetchAnswer) tell(w *wire.FetchWriter, fp *fetchPartition, r *fetchResult) (int, error) {
+func (a *fetchAnswer) tell(w *fetchWriter, fp *fetchPartition, r *fetchResult) (int, error) {
 	r.header.Committed = r.header.Committed || a.consumer.committed && r.header.ErrorCode == 0
 	n, err := w.Partition(r.header, r.read)
 	if err != nil { // the log start passed the offset meanwhile, or a batch is bad
@@ -318,83 +318,4 @@ func (a *fetchAnswer) tell(w *wire.FetchWriter, fp *fetchPartition, r *fetchResu
 		fp.hw = math.MinInt64 // told again when it is over
 	}
 	return n, nil
-}
-
-// fetchResult is what is told of one partition; read appends its records.
-type fetchResult struct {
-	p      *partition // nil with an error
-	later  bool       // nothing is told now
-	header wire.FetchPartitionHeader
-	read   func([]byte) ([]byte, error)
-}
-
-// news reports whether an incremental answer must name the partition.
-func (r *fetchResult) news(fp *fetchPartition) bool {
-	return !r.later && (r.read != nil || r.header.Diverging != (wire.EpochEnd{}) || r.header.ErrorCode != 0 || r.header.PreferredReplica >= 0 ||
-		r.header.HighWatermark != fp.hw || r.header.LogStartOffset != fp.start)
-}
-
-// failed is what is told of a partition that cannot be read.
-func (a *fetchAnswer) failed(fp *fetchPartition, err error) fetchResult {
-	r := fetchResult{header: wire.NewFetchPartitionHeader(fp.num)}
-	r.header.ErrorCode = errorCode(err)
-	if at, ok := errors.AsType[*refusedAt](err); ok && fp.replica >= 0 {
-		r.header.LogStartOffset = at.logStart // where it starts anew
-	}
-	r.header.Committed = r.header.ErrorCode == kerr.UnknownTopicOrPartition.Code || r.header.ErrorCode == kerr.UnknownTopicID.Code
-	a.nameLeader(fp, &r.header)
-	return r
-}
-
-// look decides what to tell of one partition when left bytes remain. The first
-// batch of the answer is given whole even when it is larger.
-func (a *fetchAnswer) look(fp *fetchPartition, left int, first bool) fetchResult {
-	r := fetchResult{header: wire.NewFetchPartitionHeader(fp.num)}
-	p, err := a.c.b.fetched(a.h.Version, fp)
-	if d, ok := errors.AsType[*diverged](err); ok {
-		r.header.Diverging = d.at
-	} else if err != nil && !a.full && a.awaits(fp, err) {
-		r.later = true
-		return r
-	} else if err != nil {
-		return a.failed(fp, err)
-	}
-	end, limit := fp.end(p), min(int(fp.maxBytes), left, maxPartitionRead)
-	hw := p.hw() // after the end of what is given: that must not lie above it
-	if told := min(fp.offset, p.begin); p.repl != nil && fp.replica < 0 && hw < told {
-		hw = told // what the client has read is committed; a new leader does not know it yet
-	}
-	r.header.HighWatermark, r.header.LastStableOffset, r.header.LogStartOffset = hw, hw, p.log.Start()
-	if err == nil {
-		r.p, r.header.PreferredReplica = p, a.nearer(fp, p)
-	}
-	if err != nil || r.header.PreferredReplica >= 0 || end <= fp.offset || limit <= 0 && !first || !a.mayGive(fp, p) {
-		return r
-	}
-	from := fp.offset
-	if planted("skip-batch") && from%100 == 99 {
-		from = min(from+100, end-1)
-	}
-	if planted("read-uncommitted") {
-		end = p.log.End()
-	}
-	r.header.SizeHint = p.log.SizeFrom(fp.offset, end, max(limit, 1))
-	r.read = func(dst []byte) ([]byte, error) {
-		before := len(dst)
-		dst, err := p.log.Read(dst, from, end, max(limit, 1))
-		if errors.Is(err, logstore.ErrDamaged) && (p.followed != nil || p.repl.othersInSync()) {
-			err = fmt.Errorf("%w: %w", kerr.KafkaStorageError, err) // one of them serves at once
-		}
-		if err == nil && p.followed != nil {
-			err = p.usable() // what lies below end now may be other records
-		}
-		if err == nil && !first && len(dst)-before > limit {
-			dst = dst[:before]
-		}
-		if err == nil && a.h.Version < zstdFetch && hasZstd(dst[before:]) {
-			err = kerr.UnsupportedCompressionType
-		}
-		return dst, err
-	}
-	return r
 }

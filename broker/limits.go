@@ -20,6 +20,7 @@ type limits struct {
 	decodes *budget // what kmsg may allocate for requests that it decodes
 	small   *budget // the same for small ones, so that they do not queue behind large ones
 	answers *budget // encoded fetch answers not yet written
+	pipes   *pipes  // of such answers
 	largest int     // request.decode.max.bytes
 }
 
@@ -45,6 +46,7 @@ func newLimits(largest int64) *limits {
 		decodes: newBudget(max(largest*decodeFactor, clamp(whole/8, 256<<20, 4<<30))),
 		small:   newBudget(clamp(whole/16, 256<<20, 1<<30)),
 		answers: newBudget(clamp(whole/8, 256<<20, 4<<30)),
+		pipes:   newPipes(),
 		largest: int(largest),
 	}
 }

@@ -2,20 +2,45 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"net"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"chronik/logstore"
 )
 
-// outbox gathers encoded answers and writes them in one go. The memory of large
-// answers is pooled and taken from the node's budget until it is written. State:
+// outbox gathers encoded answers and writes them in one go. Records of large batches go from the
+// page cache to the socket through pipes; the memory of other large answers is pooled and taken from the node's budget until it is written. State:
 // one goroutine, the connection's reader or its completer.
 type outbox struct {
 	nc       net.Conn
+	socket   syscall.RawConn // of nc
 	budget   *budget
+	pipes    *pipes
 	buf      []byte
+	spliced  []spliced // in order
 	taken    int64
 	deadline time.Time
+}
+
+// spliced are bytes of answers that stand in a pipe; they belong at a place in buf.
+type spliced struct {
+	at   int
+	pipe *logstore.Pipe
+}
+
+func newOutbox(b *Broker, nc net.Conn) outbox {
+	o := outbox{nc: nc, budget: b.limits.answers, pipes: b.limits.pipes}
+	if c, ok := nc.(syscall.Conn); ok {
+		if raw, err := c.SyscallConn(); err == nil {
+			o.socket = raw
+		}
+	}
+	return o
 }
 
 const (
@@ -46,15 +71,23 @@ func (o *outbox) reserve(ctx context.Context, n int) error {
 	return nil
 }
 
+// full reports whether it is to be written before more is added: much, or what keeps a pipe.
+func (o *outbox) full() bool { return len(o.buf) >= outboxFull || len(o.spliced) > 0 }
+
 // flush writes what is there.
 func (o *outbox) flush() error {
-	rest := o.buf
+	at := 0
+	for i := range o.spliced {
+		s := &o.spliced[i]
+		if err := o.send(o.buf[at:s.at], s.pipe, s.at < len(o.buf) || i+1 < len(o.spliced)); err != nil {
+			return err
+		}
+		at = s.at
+	}
+	rest := o.buf[at:]
 	for len(rest) > 0 {
-		if now := time.Now(); o.deadline.Sub(now) < writeStall*5/6 {
-			o.deadline = now.Add(writeStall)
-			if err := o.nc.SetWriteDeadline(o.deadline); err != nil {
-				return err
-			}
+		if err := o.arm(); err != nil {
+			return err
 		}
 		n, err := o.nc.Write(rest[:min(len(rest), writeChunk)])
 		if err != nil {
@@ -66,8 +99,50 @@ func (o *outbox) flush() error {
 	return nil
 }
 
+// arm gives the next write its time.
+func (o *outbox) arm() error {
+	now := time.Now()
+	if o.deadline.Sub(now) >= writeStall*5/6 {
+		return nil
+	}
+	o.deadline = now.Add(writeStall)
+	return o.nc.SetWriteDeadline(o.deadline)
+}
+
+// send writes bytes and then what a pipe has, so that the client gets them as one. more says that
+// others follow at once.
+func (o *outbox) send(head []byte, p *logstore.Pipe, more bool) error {
+	for len(head) > 0 || p.Held() > 0 {
+		if err := o.arm(); err != nil {
+			return err
+		}
+		var failed error
+		err := o.socket.Write(func(fd uintptr) bool {
+			if len(head) > 0 {
+				var n int
+				n, failed = unix.SendmsgN(int(fd), head[:min(len(head), writeChunk)], nil, nil, unix.MSG_MORE|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+				head = head[max(n, 0):]
+			} else {
+				_, failed = p.Send(fd, writeChunk, more)
+			}
+			return !errors.Is(failed, unix.EAGAIN)
+		})
+		if err == nil && !errors.Is(failed, unix.EINTR) {
+			err = failed
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // empty drops what is there and gives large memory back.
 func (o *outbox) empty() {
+	for _, s := range o.spliced {
+		o.pipes.put(s.pipe)
+	}
+	o.spliced = o.spliced[:0]
 	if cap(o.buf) > smallKept {
 		putBuffer(o.buf)
 		o.buf = nil

@@ -109,6 +109,6 @@ func (a *peerAnswer) encode(_ context.Context, o *outbox) error {
 	o.buf = append(o.buf, 0, 0, 0, 0)
 	o.buf = wire.AppendResponseHeader(o.buf, a.h, true)
 	o.buf = a.resp.Append(o.buf)
-	wire.FinishFrame(o.buf, start)
+	wire.FinishFrame(o.buf, start, 0)
 	return nil
 }

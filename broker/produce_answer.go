@@ -117,7 +117,7 @@ func (a *produceAnswer) encode(ctx context.Context, o *outbox) error {
 	o.buf = append(o.buf, 0, 0, 0, 0)
 	o.buf = wire.AppendResponseHeader(o.buf, a.h, a.h.Version >= 9)
 	o.buf = a.resp.Append(o.buf, a.h.Version)
-	wire.FinishFrame(o.buf, start)
+	wire.FinishFrame(o.buf, start, 0)
 	if !late { // a wake may still be on its way to a late one
 		produceAnswers.Put(a)
 	}

@@ -208,12 +208,12 @@ func TestNoReadsOfACutLog(t *testing.T) {
 	fp := &fetchPartition{fetchKey: fetchKey{id: top.id}, leaderEpoch: -1, lastEpoch: -1, replica: -1, maxBytes: 1 << 20}
 	var r fetchResult
 	eventually(t, func() error {
-		if r = a.look(fp, 1<<20, true); r.read == nil {
+		if r = a.look(&fetchWriter{out: &outbox{}}, fp, 1<<20, true); r.read == nil {
 			return errors.New("nothing to read")
 		}
 		return nil
 	})
-	if got, err := r.read(nil); err != nil || len(got) == 0 {
+	if got, _, err := r.read(nil); err != nil || len(got) == 0 {
 		t.Fatalf("%d bytes, %v", len(got), err)
 	}
 	a.replica, a.session = -1, &fetchSession{follower: -1}
@@ -232,7 +232,7 @@ func TestNoReadsOfACutLog(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("who waits is not told")
 	}
-	if got, err := r.read(nil); !errors.Is(err, kerr.NotLeaderForPartition) {
+	if got, _, err := r.read(nil); !errors.Is(err, kerr.NotLeaderForPartition) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 }

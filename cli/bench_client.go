@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"golang.org/x/sys/unix"
 )
 
 // payloads fill a value.
@@ -54,10 +55,21 @@ func (p *pace) next(ctx context.Context) time.Time {
 	}
 	due := p.start.Add(time.Duration(p.i) * p.interval)
 	p.i++
-	if wait := time.Until(due); wait > 0 {
-		sleepUntil(ctx, due)
-	}
+	sleepExactly(ctx, due)
 	return due
+}
+
+// sleepExactly waits by the system's clock at the end: the runtime's timers may be a
+// millisecond late where nothing else happens, and that would be taken for the broker's time.
+func sleepExactly(ctx context.Context, at time.Time) {
+	const coarse = 2 * time.Millisecond
+	if time.Until(at) > coarse && !sleepUntil(ctx, at.Add(-coarse)) {
+		return
+	}
+	for wait := time.Until(at); wait > 0; wait = time.Until(at) {
+		ts := unix.NsecToTimespec(int64(wait))
+		_ = unix.Nanosleep(&ts, nil) // a signal ends it early
+	}
 }
 
 // benchProduce sends records through a client that the workers share.

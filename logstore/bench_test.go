@@ -2,6 +2,7 @@ package logstore
 
 import (
 	"fmt"
+	"os"
 	"testing"
 
 	"github.com/tidwall/wal"
@@ -102,5 +103,49 @@ func BenchmarkRead(b *testing.B) {
 			}
 			mustDo(b, log.Close())
 		})
+	}
+}
+
+// BenchmarkSplice compares handing pages over with copying and checking, by the size of batches.
+func BenchmarkSplice(b *testing.B) {
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	mustDo(b, err)
+	defer null.Close()
+	p := newPipe(b)
+	for _, size := range []int{1016 << 10, 64 << 10, 16 << 10, 8 << 10} {
+		var m maker
+		items := []Item{{Batch: m.batch(size/1024, 1000, 1)}}
+		for _, how := range []string{"splice", "copy"} {
+			b.Run(fmt.Sprintf("%s/%dKiB", how, size>>10), func(b *testing.B) {
+				s, kill := still(b, b.TempDir())
+				l := taken(b, s, Options{FlushMessages: 1 << 60})
+				for l.Size() < 100<<20 {
+					mustDo(b, l.Append(0, items))
+				}
+				if how == "copy" {
+					l.settle()
+					l.settle()
+				}
+				b.SetBytes(l.Size())
+				b.ReportAllocs()
+				buf := make([]byte, 0, 2<<20)
+				for b.Loop() {
+					for at := int64(0); at < l.End(); {
+						pipe := p
+						if how == "copy" {
+							pipe = nil
+						}
+						got, err := l.Splice(pipe, buf, at, l.End(), 1<<20)
+						mustDo(b, err)
+						at += int64((p.Held()+len(got))/len(items[0].Batch)) * int64(items[0].Batch.NumRecords())
+						for p.Held() > 0 {
+							_, err := p.Send(null.Fd(), p.Held(), false)
+							mustDo(b, err)
+						}
+					}
+				}
+				kill()
+			})
+		}
 	}
 }

@@ -160,6 +160,7 @@ func (c *fileCache) close(s *segment) {
 	}
 	_ = s.file.f.Close()
 	s.file.f = nil
+	s.checked.forget(time.Now())
 	c.mu.Lock()
 	c.open.Remove(s.file.at)
 	s.file.at = nil

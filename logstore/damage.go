@@ -55,6 +55,7 @@ func (l *Log) reread(s *segment, dst []byte, w wanted) ([]byte, error) {
 		l.mu.Unlock()
 		return dst, errGone
 	}
+	w.pipe = nil
 	got, err := s.read(dst, w)
 	l.mu.Unlock()
 	if !isDamage(err) {

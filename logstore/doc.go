@@ -75,6 +75,12 @@
 //   - Bytes that were read back right after the pages were dropped are on disk.
 //   - One process at a time has the directory (flock on it).
 //
+// # What a read checks
+//
+// A batch that was written more than one to two seconds ago is held against its checksum when it is
+// read, unless it is a large one and that was done within the last minute: then its pages, which are
+// in memory, are handed to whoever asked as they are (see [Log.Splice]).
+//
 // # Why a crash is safe
 //
 // Append adds bytes only behind the end of the last segment. A crash leaves a prefix of them,

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"chronik/wire/batch"
 )
@@ -51,9 +52,16 @@ func entryAt(p []byte, left int64) (size, prefix int64, err error) {
 // ends at or below until, as many as fit into limit bytes, at least one. What is not there yet
 // leaves dst as it is. ErrOutOfRange: from is outside the log. Readers take no lock of the writer.
 func (l *Log) Read(dst []byte, from, until int64, limit int) ([]byte, error) {
+	return l.Splice(nil, dst, from, until, limit)
+}
+
+// Splice is Read for who sends what is read: where batches are large they go into the pipe, which is
+// empty or nil, and only what does not fit of the last one is appended to dst.
+func (l *Log) Splice(p *Pipe, dst []byte, from, until int64, limit int) ([]byte, error) {
+	w := wanted{from: from, until: until, limit: min(limit, maxRead), pipe: p}
 	for {
 		segs := l.segs.Load()
-		got, err := l.read(dst, *segs, from, until, min(limit, maxRead))
+		got, err := l.read(dst, *segs, w)
 		if errors.Is(err, errGone) && segs != l.segs.Load() {
 			continue // what was to be read is in the new list, or nowhere
 		}
@@ -61,21 +69,20 @@ func (l *Log) Read(dst []byte, from, until int64, limit int) ([]byte, error) {
 	}
 }
 
-func (l *Log) read(dst []byte, segs []*segment, from, until int64, limit int) ([]byte, error) {
+func (l *Log) read(dst []byte, segs []*segment, w wanted) ([]byte, error) {
 	if err := l.Err(); err != nil {
 		return dst, err
 	}
-	end := l.written.Load()
+	end, from := l.written.Load(), w.from
 	if from < l.start.Load() || from > end {
 		return dst, fmt.Errorf("%w: %d is not in %d to %d", ErrOutOfRange, from, l.start.Load(), end)
 	}
-	until = min(until, end)
-	for i := max(findSegment(segs, from), 0); i < len(segs) && segs[i].base < until; i++ {
+	w.until, w.settled = min(w.until, end), l.settled.Load()
+	for i := max(findSegment(segs, from), 0); i < len(segs) && segs[i].base < w.until; i++ {
 		s := segs[i]
 		if s.last.Load() < from {
 			continue
 		}
-		w := wanted{from, until, limit, l.settled.Load()}
 		got, err := s.read(dst, w)
 		if isDamage(err) && from >= l.start.Load() {
 			got, err = l.reread(s, dst, w)
@@ -98,6 +105,7 @@ type wanted struct {
 	// Below settled, batches are held against their checksums. What was written a moment ago was
 	// checked then, and comes from memory: whoever reads the end of the log pays nothing.
 	settled int64
+	pipe    *Pipe
 }
 
 // read reads from the batch that holds offset from, or the first behind it.
@@ -118,6 +126,9 @@ func (s *segment) read(dst []byte, w wanted) ([]byte, error) {
 	if err != nil || first.size == 0 {
 		return dst, err
 	}
+	if got, ok, err := s.splice(dst, f, first, w); ok || err != nil {
+		return got, err
+	}
 	prefixes := (int64(w.limit)/first.size + 1) * first.prefix // of as many such batches as fit
 	want := max(first.size, min(int64(w.limit)+prefixes, size-first.start()))
 	start := len(dst)
@@ -126,9 +137,13 @@ func (s *segment) read(dst []byte, w wanted) ([]byte, error) {
 	if _, err := f.ReadAt(data, first.start()); err != nil {
 		return dst[:start], err
 	}
-	n, err := w.squeeze(data, int(first.size))
+	run := checkedRun{start: first.start()}
+	n, err := w.squeeze(data, int(first.size), &run)
 	if err != nil {
 		return dst[:start], fmt.Errorf("%s: %w", s.path, err)
+	}
+	if first.size >= spliceFrom && run.n > 0 {
+		s.checked.add(first.pos, &run, time.Now())
 	}
 	return dst[:start+n], nil
 }
@@ -137,7 +152,7 @@ func (s *segment) read(dst []byte, w wanted) ([]byte, error) {
 // was checked, and returns how many bytes they are. data begins with a whole batch of size bytes; a
 // part of one at the end, what is more than the limit, and what ends above until, is left out. A
 // batch that is not whole is an error where it is the first, else the next read meets it.
-func (w *wanted) squeeze(data []byte, size int) (to int, err error) {
+func (w *wanted) squeeze(data []byte, size int, run *checkedRun) (to int, err error) {
 	end := int64(0)
 	for at := 0; ; {
 		b := batch.Batch(data[at : at+size])
@@ -147,6 +162,7 @@ func (w *wanted) squeeze(data []byte, size int) (to int, err error) {
 			} else if err != nil {
 				return to, nil
 			}
+			run.add(at+size, b.LastOffset())
 		}
 		end = b.LastOffset() + 1
 		if at != to {
@@ -178,7 +194,7 @@ func (s *segment) walkFrom(f *os.File, size, offset int64, visit func(place) boo
 }
 
 // walk steps over the entries from pos to size until visit says no. It reads headers only, many
-// with one read where entries are small.
+// with one read where entries are small, one by one where they are large.
 func walk(f io.ReaderAt, pos, size int64, visit func(place) bool) error {
 	buf := lookBuffers.Get().(*[]byte)
 	defer lookBuffers.Put(buf)
@@ -188,7 +204,6 @@ func walk(f io.ReaderAt, pos, size int64, visit func(place) bool) error {
 	for pos < size {
 		if pos < haveAt || pos+min(entryHead, size-pos) > haveAt+int64(len(have)) {
 			n := min(step, size-pos)
-			step = lookAhead
 			if _, err := f.ReadAt((*buf)[:n], pos); err != nil {
 				return err
 			}
@@ -198,6 +213,9 @@ func walk(f io.ReaderAt, pos, size int64, visit func(place) bool) error {
 		n, w, err := entryAt(p, size-pos)
 		if err != nil {
 			return fmt.Errorf("position %d: %w", pos, err)
+		}
+		if step = lookAhead; n >= lookAhead/4 {
+			step = entryHead
 		}
 		at := place{pos, w, n, batch.Batch(p[w : w+batch.HeaderLen])}
 		if !visit(at) {

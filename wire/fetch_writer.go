@@ -41,11 +41,15 @@ type FetchWriter struct {
 	topics     int
 	partsAt    int // where the count of partitions of the last topic stands
 	partitions int
+	outside    []Outside
 }
+
+// Outside are records that belong into an answer at a place and are kept elsewhere.
+type Outside struct{ At, Size int }
 
 // Begin writes what stands before the topics; dst ends with the response header.
 func (f *FetchWriter) Begin(dst []byte, version, errorCode int16, sessionID int32) {
-	*f = FetchWriter{w: writer{p: dst, flexible: version >= 12}, version: version}
+	*f = FetchWriter{w: writer{p: dst, flexible: version >= 12}, version: version, outside: f.outside[:0]}
 	f.w.i32(0) // throttle time
 	if version >= 7 {
 		f.w.i16(errorCode)
@@ -72,6 +76,11 @@ func (f *FetchWriter) fillCount(at, n int) {
 	if more := uvarintLen(n+1) - 1; more > 0 {
 		f.w.p = append(f.w.p, make([]byte, more)...)
 		copy(f.w.p[at+1+more:], f.w.p[at+1:len(f.w.p)-more])
+		for i := range f.outside {
+			if f.outside[i].At > at {
+				f.outside[i].At += more
+			}
+		}
 	}
 	binary.PutUvarint(f.w.p[at:], uint64(n+1))
 }
@@ -95,10 +104,13 @@ func (f *FetchWriter) endTopic() {
 	}
 }
 
-// Partition writes one partition of the last topic. read appends its records to
-// dst and returns the whole; nil is no records. It returns how many bytes they
-// are. After an error of read nothing of the partition is left in the answer.
-func (f *FetchWriter) Partition(h FetchPartitionHeader, read func(dst []byte) ([]byte, error)) (int, error) {
+// ReadRecords appends records to dst and returns the whole, and how many bytes of records it keeps
+// elsewhere, which stand before these.
+type ReadRecords func(dst []byte) (whole []byte, outside int, err error)
+
+// Partition writes one partition of the last topic; without read it has no records. It returns how
+// many bytes they are. After an error of read nothing of the partition is left in the answer.
+func (f *FetchWriter) Partition(h FetchPartitionHeader, read ReadRecords) (int, error) {
 	start := len(f.w.p)
 	f.w.i32(h.Index)
 	f.w.i16(h.ErrorCode)
@@ -151,7 +163,7 @@ func (f *FetchWriter) tags(h *FetchPartitionHeader) {
 
 // records writes the length and has read put the bytes behind it. The width of
 // the length is guessed from hint; a wrong guess moves the records.
-func (f *FetchWriter) records(hint int, read func([]byte) ([]byte, error)) (int, error) {
+func (f *FetchWriter) records(hint int, read ReadRecords) (int, error) {
 	if read == nil {
 		f.recordsLen(0)
 		return 0, nil
@@ -159,11 +171,12 @@ func (f *FetchWriter) records(hint int, read func([]byte) ([]byte, error)) (int,
 	at := len(f.w.p)
 	f.recordsLen(hint)
 	start := len(f.w.p)
-	p, err := read(f.w.p)
+	p, outside, err := read(f.w.p)
 	if err != nil {
 		return 0, err
 	}
-	n := len(p) - start
+	here := len(p) - start
+	n := here + outside
 	width, want := start-at, 4
 	if f.w.flexible {
 		want = uvarintLen(n + 1)
@@ -172,11 +185,14 @@ func (f *FetchWriter) records(hint int, read func([]byte) ([]byte, error)) (int,
 		if want > width {
 			p = append(p, make([]byte, want-width)...)
 		}
-		copy(p[at+want:], p[start:start+n])
+		copy(p[at+want:], p[start:start+here])
 	}
 	f.w.p = p[:at]
 	f.recordsLen(n)
-	f.w.p = p[:at+want+n]
+	f.w.p = p[:at+want+here]
+	if outside > 0 {
+		f.outside = append(f.outside, Outside{at + want, outside})
+	}
 	return n, nil
 }
 
@@ -196,6 +212,9 @@ func (f *FetchWriter) recordsLen(n int) {
 		f.w.i32(int32(n))
 	}
 }
+
+// Outside is what stands elsewhere, in order; it is known when the answer is finished.
+func (f *FetchWriter) Outside() []Outside { return f.outside }
 
 // Finish fills in what is open, names where leaders are, and returns the whole answer.
 func (f *FetchWriter) Finish(nodes []Node) []byte {

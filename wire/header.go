@@ -68,7 +68,8 @@ func AppendResponseHeader(dst []byte, h RequestHeader, flexible bool) []byte {
 	return dst
 }
 
-// FinishFrame fills in the size of the frame that begins at start and ends with buf.
-func FinishFrame(buf []byte, start int) {
-	binary.BigEndian.PutUint32(buf[start:], uint32(len(buf)-start-4))
+// FinishFrame fills in the size of the frame that begins at start and ends with buf; outside are bytes
+// of it that are kept elsewhere.
+func FinishFrame(buf []byte, start, outside int) {
+	binary.BigEndian.PutUint32(buf[start:], uint32(len(buf)-start-4+outside))
 }

@@ -122,7 +122,7 @@ func (q *PeerRequest) AppendFrame(dst []byte, correlationID int32) []byte {
 		w.noTags()
 	}
 	w.noTags()
-	FinishFrame(w.p, start)
+	FinishFrame(w.p, start, 0)
 	return w.p
 }
 

@@ -220,7 +220,10 @@ func fetchResponse(t *testing.T, v int16, size, hint int) {
 			h.HighWatermark, h.LastStableOffset, h.LogStartOffset, h.SizeHint = 10, 10, 2, hint
 			h.Committed = j == 1
 			h.PreferredReplica = int32(j - 1)
-			n, err := f.Partition(h, func(dst []byte) ([]byte, error) { return append(dst, records...), nil })
+			n, err := f.Partition(h, func(dst []byte) ([]byte, int, error) {
+				out := size / 3 * (i + j) // none, some, most
+				return append(dst, records[out:]...), out, nil
+			})
 			if n != size || err != nil {
 				t.Fatal(n, err)
 			}
@@ -233,8 +236,8 @@ func fetchResponse(t *testing.T, v int16, size, hint int) {
 		if _, err := f.Partition(moved, nil); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Partition(NewFetchPartitionHeader(5), func(dst []byte) ([]byte, error) {
-			return append(dst, 1, 2, 3), errors.New("read")
+		if _, err := f.Partition(NewFetchPartitionHeader(5), func(dst []byte) ([]byte, int, error) {
+			return append(dst, 1, 2, 3), 7, errors.New("read")
 		}); err == nil {
 			t.Fatal("the error of a read is lost")
 		}
@@ -274,7 +277,18 @@ func fetchResponse(t *testing.T, v int16, size, hint int) {
 			want.Brokers = append(want.Brokers, kmsg.FetchResponseBroker{NodeID: n.ID, Host: n.Host, Port: n.Port, Rack: orNull(n.Rack)})
 		}
 	}
-	sameResponse(t, v, f.Finish(nodes), want)
+	sameResponse(t, v, whole(&f, nodes, 0xab), want)
+}
+
+// whole is the finished answer with what is outside put into it.
+func whole(f *FetchWriter, nodes []Node, record byte) (p []byte) {
+	rest, at := f.Finish(nodes), 0
+	for _, o := range f.Outside() {
+		p = append(p, rest[at:o.At]...)
+		p = append(p, bytes.Repeat([]byte{record}, o.Size)...)
+		at = o.At
+	}
+	return append(p, rest[at:]...)
 }
 
 // Counts of more than a byte move what follows.
@@ -288,17 +302,22 @@ func TestFetchResponseOfMany(t *testing.T) {
 		wt := kmsg.NewFetchResponseTopic()
 		wt.TopicID = [16]byte{byte(i)}
 		for j := range i * 2 {
-			read := func(dst []byte) ([]byte, error) { return append(dst, byte(i), byte(j)), nil }
+			read := func(dst []byte) ([]byte, int, error) {
+				if j%3 == 0 {
+					return append(dst, 7), 1, nil
+				}
+				return append(dst, 7, 7), 0, nil
+			}
 			if _, err := f.Partition(NewFetchPartitionHeader(int32(j)), read); err != nil {
 				t.Fatal(err)
 			}
 			p := kmsg.NewFetchResponseTopicPartition()
-			p.Partition, p.HighWatermark, p.RecordBatches = int32(j), -1, []byte{byte(i), byte(j)}
+			p.Partition, p.HighWatermark, p.RecordBatches = int32(j), -1, []byte{7, 7}
 			wt.Partitions = append(wt.Partitions, p)
 		}
 		want.Topics = append(want.Topics, wt)
 	}
-	sameResponse(t, 16, f.Finish(nil), want)
+	sameResponse(t, 16, whole(&f, nil, 7), want)
 }
 
 func TestRequestHeader(t *testing.T) {

@@ -15,6 +15,10 @@ import (
 // kills is how often a leader is killed in each run of row 23.
 const kills = 3
 
+// steady is the load before a kill: longer than a default client keeps from asking again after
+// it asked for the last time, so that it may ask at once.
+const steady = 6 * time.Second
+
 // failover is row 23. Two clients send 500 records a second each: a default one, which
 // asks for the new leader at most every five seconds, and one that asks at once, whose
 // gap is what the servers take.
@@ -83,7 +87,7 @@ func (c *cluster) killLeader(ctx context.Context, topic string, watches []*gapWa
 	if err := c.until(ctx, 50*time.Millisecond, func() error { return inSync(3) }); err != nil {
 		return nil, err
 	}
-	pause(ctx, 2*time.Second) // of a steady load
+	pause(ctx, steady)
 	for _, w := range watches {
 		w.forget()
 	}
