@@ -197,11 +197,19 @@ func (a *laterAnswer) done() {
 
 func (a *laterAnswer) settled(time.Time) bool { return a.ready.Load() }
 
-func (a *typedAnswer) encode(_ context.Context, o *outbox) error {
+// encode finds room for as much as the last answer took: a client that asks for all topics
+// asks again.
+func (a *typedAnswer) encode(ctx context.Context, o *outbox) error {
+	if o.typed > smallKept {
+		if err := o.reserve(ctx, o.typed); err != nil {
+			return err
+		}
+	}
 	start := len(o.buf)
 	o.buf = append(o.buf, 0, 0, 0, 0)
 	o.buf = wire.AppendResponseHeader(o.buf, a.h, a.resp.IsFlexible())
 	o.buf = a.resp.AppendTo(o.buf)
 	wire.FinishFrame(o.buf, start, 0)
+	o.typed = len(o.buf) - start
 	return nil
 }

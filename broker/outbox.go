@@ -23,6 +23,7 @@ type outbox struct {
 	pipes    *pipes
 	buf      []byte
 	spliced  []spliced // in order
+	typed    int       // bytes of the last answer over kmsg
 	taken    int64
 	deadline time.Time
 }
