@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -40,7 +41,7 @@ func (l *limits) decoding(length int) *budget {
 }
 
 func newLimits(largest int64) *limits {
-	whole := MachineMemory()
+	whole := min(MachineMemory(), debug.SetMemoryLimit(-1)) // which tells the limit
 	return &limits{
 		frames:  newBudget(clamp(whole/8, 256<<20, 4<<30)),
 		decodes: newBudget(max(largest*decodeFactor, clamp(whole/8, 256<<20, 4<<30))),

@@ -114,7 +114,7 @@ func start(c *cli.Context) error {
 }
 
 // limitHeap has the collector work harder before the heap takes what the page cache
-// needs. GOMEMLIMIT in the environment wins.
+// needs. GOMEMLIMIT in the environment wins; the budgets of requests follow it.
 func limitHeap() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(broker.MachineMemory() / 4 * 3)
