@@ -199,11 +199,9 @@ func (a *laterAnswer) settled(time.Time) bool { return a.ready.Load() }
 
 // encode finds room for as much as the last answer took: a client that asks for all topics
 // asks again.
-func (a *typedAnswer) encode(ctx context.Context, o *outbox) error {
-	if o.typed > smallKept {
-		if err := o.reserve(ctx, o.typed); err != nil {
-			return err
-		}
+func (a *typedAnswer) encode(_ context.Context, o *outbox) error {
+	if o.typed > smallKept && o.typed > cap(o.buf)-len(o.buf) {
+		o.grow(o.typed) // beside the budget: whoever decodes a request holds another one
 	}
 	start := len(o.buf)
 	o.buf = append(o.buf, 0, 0, 0, 0)

@@ -232,9 +232,9 @@ func (a *fetchAnswer) encode(ctx context.Context, o *outbox) error {
 		id = a.session.id
 	}
 	w := fetchWriter{out: o}
+	defer w.discard()
 	w.Begin(o.buf, a.h.Version, errorCode(a.err), id)
 	if err := a.write(&w); err != nil {
-		w.discard()
 		return err
 	}
 	o.buf = w.Finish(a.hints.named())

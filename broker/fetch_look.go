@@ -71,7 +71,7 @@ func (a *fetchAnswer) look(w *fetchWriter, fp *fetchPartition, left int, first b
 	r.header.SizeHint = p.log.SizeFrom(fp.offset, end, max(limit, 1))
 	r.read = func(dst []byte) ([]byte, int, error) {
 		before, pipe := len(dst), w.pipe(a.h.Version)
-		dst, err := p.log.Splice(pipe, dst, from, end, max(limit, 1))
+		dst, err := p.log.Splice(dst, logstore.Want{From: from, Until: end, Limit: max(limit, 1), Pipe: pipe})
 		if errors.Is(err, logstore.ErrDamaged) && (p.followed != nil || p.repl.othersInSync()) {
 			err = fmt.Errorf("%w: %w", kerr.KafkaStorageError, err) // one of them serves at once
 		}

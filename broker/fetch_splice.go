@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync/atomic"
+	"time"
 
 	"chronik/logstore"
 	"chronik/wire"
@@ -14,25 +15,29 @@ type fetchWriter struct {
 	pipes []*logstore.Pipe // with records, in their order
 }
 
-// pipe is an empty one, nil where records have to be looked at or there is none.
+// pipesOfOne is how many pipes one answer may have.
+const pipesOfOne = 4
+
+// pipe is an empty one, nil where records have to be looked at or there is none. keep must follow.
 func (w *fetchWriter) pipe(version int16) *logstore.Pipe {
-	if version < zstdFetch || w.out.socket == nil {
+	if version < zstdFetch || w.out.socket == nil || len(w.pipes) == pipesOfOne {
 		return nil
 	}
-	return w.out.pipes.get()
+	p := w.out.pipes.get()
+	if p != nil {
+		w.pipes = append(w.pipes, p)
+	}
+	return p
 }
 
-// keep takes a pipe with what was read into it, unless that failed, and returns how much that is.
+// keep gives a pipe back if it is empty or what was read into it failed, and returns how much it has.
 func (w *fetchWriter) keep(p *logstore.Pipe, err error) int {
-	switch {
-	case p == nil:
-		return 0
-	case err != nil || p.Held() == 0:
-		w.out.pipes.put(p)
-		return 0
+	if p == nil || err == nil && p.Held() > 0 {
+		return p.Held()
 	}
-	w.pipes = append(w.pipes, p)
-	return p.Held()
+	w.pipes = w.pipes[:len(w.pipes)-1]
+	w.out.pipes.put(p)
+	return 0
 }
 
 // splice gives the pipes to the outbox, and returns how many bytes are in them.
@@ -41,26 +46,37 @@ func (w *fetchWriter) splice() (sum int) {
 		w.out.spliced = append(w.out.spliced, spliced{o.At, w.pipes[i]})
 		sum += o.Size
 	}
+	w.pipes = nil
 	return sum
 }
 
+// discard gives back the pipes of an answer that is not to be.
 func (w *fetchWriter) discard() {
 	for _, p := range w.pipes {
 		w.out.pipes.put(p)
 	}
 }
 
-// pipes are those of all connections. There are few: a client that does not read keeps one, and
-// who finds none copies.
+// pipes are those of all connections. There are few, and clients that do not read keep some: who finds
+// none copies.
 type pipes struct {
-	free chan *logstore.Pipe
-	made atomic.Int32
+	sizes []int // to ask for
+	free  chan *logstore.Pipe
+	made  atomic.Int32
+	again atomic.Int64 // unix nanoseconds: before, the system gives no more
 }
 
-// mostPipes keeps below the memory in pipes that Linux gives one user before it makes them small.
-const mostPipes = 48
+const (
+	// mostPipes keeps below the memory in pipes that Linux gives one user before it makes them small.
+	mostPipes = 48
+	// pipesAgain is how long no pipe is made after one was refused.
+	pipesAgain = 10 * time.Second
+)
 
-func newPipes() *pipes { return &pipes{free: make(chan *logstore.Pipe, mostPipes)} }
+// newPipes asks for room for a read of a log, and half of it: more than 1 MiB is for root.
+func newPipes() *pipes {
+	return &pipes{sizes: []int{2 * maxPartitionRead, maxPartitionRead}, free: make(chan *logstore.Pipe, mostPipes)}
+}
 
 // get returns an empty pipe, nil when all are in use.
 func (p *pipes) get() *logstore.Pipe {
@@ -69,16 +85,16 @@ func (p *pipes) get() *logstore.Pipe {
 		return pipe
 	default:
 	}
-	if p.made.Add(1) > mostPipes {
-		p.made.Add(-1)
-		return nil
+	if p.made.Add(1) <= mostPipes && time.Now().UnixNano() > p.again.Load() {
+		for _, size := range p.sizes {
+			if pipe, err := logstore.NewPipe(size); err == nil {
+				return pipe
+			}
+		}
+		p.again.Store(time.Now().Add(pipesAgain).UnixNano()) // too many files are open, or too much is in pipes
 	}
-	pipe, err := logstore.NewPipe()
-	if err != nil { // too many files are open, or too much is in pipes: whoever asks copies
-		p.made.Add(-1)
-		return nil
-	}
-	return pipe
+	p.made.Add(-1)
+	return nil
 }
 
 // put takes a pipe back. One that is not empty is of no use any more.
@@ -91,7 +107,7 @@ func (p *pipes) put(pipe *logstore.Pipe) {
 	_ = pipe.Close() // what is in it was given up
 }
 
-// close ends the pipes; those that are in use stay to be collected.
+// close ends the pipes, when no connection is left.
 func (p *pipes) close() {
 	for {
 		select {

@@ -3,8 +3,12 @@ package broker
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -15,10 +19,11 @@ import (
 )
 
 // large is a broker with a topic of four partitions whose batches are of all sizes, and the values of
-// the records in them.
-func large(t *testing.T) (b *Broker, values [4][][]byte) {
+// the records in them. Its pipes are of these sizes.
+func large(t *testing.T, sizes ...int) (b *Broker, values [4][][]byte) {
 	t.Helper()
 	b, _ = started(t, t.TempDir(), map[string]string{"num.partitions": "4"})
+	b.limits.pipes.sizes = sizes
 	makeTopics(t, b, "t")
 	cl := client(t, b, kgo.DefaultProduceTopic("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	for i := range 400 {
@@ -49,7 +54,13 @@ func (p *pipes) idle(t *testing.T) (n int) {
 // Consumers of several partitions get every record as it was written, whether pages are handed on
 // or copied; pipes are given back.
 func TestFetchOfLargeBatches(t *testing.T) {
-	b, values := large(t)
+	t.Run("whole", func(t *testing.T) { readLarge(t, 1<<20) })
+	t.Run("small pipes", func(t *testing.T) { readLarge(t, 64<<10) })
+	t.Run("no pipes", func(t *testing.T) { readLarge(t) })
+}
+
+func readLarge(t *testing.T, sizes ...int) {
+	b, values := large(t, sizes...)
 	for round := range 3 { // the second and third find what the first one checked
 		next := [4]int{}
 		for i, r := range consumeAll(t, b, "t", 400) {
@@ -63,15 +74,15 @@ func TestFetchOfLargeBatches(t *testing.T) {
 			time.Sleep(2 * time.Second) // from now on it is to be checked
 		}
 	}
-	if b.limits.pipes.idle(t) == 0 {
-		t.Error("everything was copied")
+	if n := b.limits.pipes.idle(t); (n == 0) != (len(sizes) == 0) {
+		t.Errorf("%d pipes", n)
 	}
 }
 
 // Clients that ask for much and do not read keep pipes until they go; others are served meanwhile, by
 // copies when no pipe is left.
 func TestFetchWithoutReading(t *testing.T) {
-	b, _ := large(t)
+	b, _ := large(t, 1<<20)
 	req := kmsg.NewPtrFetchRequest()
 	req.Version, req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.SessionEpoch = 12, 100, 1, 50<<20, -1
 	rt := kmsg.NewFetchRequestTopic()
@@ -120,4 +131,42 @@ func TestFetchWithoutReading(t *testing.T) {
 		b.limits.pipes.put(p)
 	}
 	b.limits.pipes.idle(t)
+}
+
+// A client that stops reading in the middle of an answer gets what fits in its time, and nothing
+// more once that is over: not the answer again, nor another one.
+func TestFlushFails(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	reader, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	nc, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, _ := started(t, t.TempDir(), nil)
+	o := newOutbox(b, nc)
+	o.stall = 100 * time.Millisecond
+	sent := make([]byte, 16<<20)
+	for i := 0; i < len(sent); i += 4 {
+		binary.BigEndian.PutUint32(sent[i:], uint32(i))
+	}
+	o.buf = append(o.buf, sent...)
+	if err := o.flush(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("nobody reads: %v", err)
+	}
+	o.buf = append(o.buf, "another answer"...)
+	if err := o.flush(); !errors.Is(err, os.ErrDeadlineExceeded) || len(o.buf) > 0 {
+		t.Fatalf("after it failed: %v", err)
+	}
+	nc.Close()
+	if got, err := io.ReadAll(reader); err != nil || len(got) == 0 || !bytes.HasPrefix(sent, got) {
+		t.Errorf("%d bytes, %v: they are not the beginning of what was sent", len(got), err)
+	}
 }

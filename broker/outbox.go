@@ -14,8 +14,9 @@ import (
 )
 
 // outbox gathers encoded answers and writes them in one go. Records of large batches go from the
-// page cache to the socket through pipes; the memory of other large answers is pooled and taken from the node's budget until it is written. State:
-// one goroutine, the connection's reader or its completer.
+// page cache to the socket through pipes; the memory of other large answers is pooled and taken
+// from the node's budget until it is written. State: one goroutine, the connection's reader or its
+// completer.
 type outbox struct {
 	nc       net.Conn
 	socket   syscall.RawConn // of nc
@@ -26,6 +27,8 @@ type outbox struct {
 	typed    int       // bytes of the last answer over kmsg
 	taken    int64
 	deadline time.Time
+	stall    time.Duration // that a client may take for a chunk
+	failed   error         // of writing
 }
 
 // spliced are bytes of answers that stand in a pipe; they belong at a place in buf.
@@ -35,7 +38,7 @@ type spliced struct {
 }
 
 func newOutbox(b *Broker, nc net.Conn) outbox {
-	o := outbox{nc: nc, budget: b.limits.answers, pipes: b.limits.pipes}
+	o := outbox{nc: nc, stall: writeStall, budget: b.limits.answers, pipes: b.limits.pipes}
 	if c, ok := nc.(syscall.Conn); ok {
 		if raw, err := c.SyscallConn(); err == nil {
 			o.socket = raw
@@ -46,7 +49,7 @@ func newOutbox(b *Broker, nc net.Conn) outbox {
 
 const (
 	outboxFull = 256 << 10 // written before more is added
-	writeChunk = 1 << 20   // one write, for which the stall limit holds
+	writeChunk = 1 << 20   // for which the stall limit holds
 	writeStall = 30 * time.Second
 	smallKept  = 16 << 10 // buffer that a connection keeps between answers
 )
@@ -66,20 +69,33 @@ func (o *outbox) reserve(ctx context.Context, n int) error {
 		}
 		o.taken = taken
 	}
-	grown := append(getBuffer(need), o.buf...)
+	o.grow(n)
+	return nil
+}
+
+// grow makes room for n more bytes.
+func (o *outbox) grow(n int) {
+	grown := append(getBuffer(len(o.buf)+n), o.buf...)
 	putBuffer(o.buf)
 	o.buf = grown
-	return nil
 }
 
 // full reports whether it is to be written before more is added: much, or what keeps a pipe.
 func (o *outbox) full() bool { return len(o.buf) >= outboxFull || len(o.spliced) > 0 }
 
-// flush writes what is there.
+// flush writes what is there. After an error nothing is written any more: the client has a part of an
+// answer.
 func (o *outbox) flush() error {
+	if o.failed == nil {
+		o.failed = o.write()
+	}
+	o.empty()
+	return o.failed
+}
+
+func (o *outbox) write() error {
 	at := 0
-	for i := range o.spliced {
-		s := &o.spliced[i]
+	for i, s := range o.spliced {
 		if err := o.send(o.buf[at:s.at], s.pipe, s.at < len(o.buf) || i+1 < len(o.spliced)); err != nil {
 			return err
 		}
@@ -96,35 +112,38 @@ func (o *outbox) flush() error {
 		}
 		rest = rest[n:]
 	}
-	o.empty()
 	return nil
 }
 
 // arm gives the next write its time.
 func (o *outbox) arm() error {
 	now := time.Now()
-	if o.deadline.Sub(now) >= writeStall*5/6 {
+	if o.deadline.Sub(now) >= o.stall*5/6 {
 		return nil
 	}
-	o.deadline = now.Add(writeStall)
+	o.deadline = now.Add(o.stall)
 	return o.nc.SetWriteDeadline(o.deadline)
 }
 
 // send writes bytes and then what a pipe has, so that the client gets them as one. more says that
 // others follow at once.
 func (o *outbox) send(head []byte, p *logstore.Pipe, more bool) error {
-	for len(head) > 0 || p.Held() > 0 {
-		if err := o.arm(); err != nil {
-			return err
+	for chunk := 0; len(head) > 0 || p.Held() > 0; {
+		if chunk <= 0 {
+			if err := o.arm(); err != nil {
+				return err
+			}
+			chunk = writeChunk
 		}
+		var n int
 		var failed error
 		err := o.socket.Write(func(fd uintptr) bool {
 			if len(head) > 0 {
-				var n int
-				n, failed = unix.SendmsgN(int(fd), head[:min(len(head), writeChunk)], nil, nil, unix.MSG_MORE|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-				head = head[max(n, 0):]
+				n, failed = unix.SendmsgN(int(fd), head, nil, nil, unix.MSG_MORE|unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+				n = max(n, 0)
+				head = head[n:]
 			} else {
-				_, failed = p.Send(fd, writeChunk, more)
+				n, failed = p.Send(fd, chunk, more)
 			}
 			return !errors.Is(failed, unix.EAGAIN)
 		})
@@ -134,6 +153,7 @@ func (o *outbox) send(head []byte, p *logstore.Pipe, more bool) error {
 		if err != nil {
 			return err
 		}
+		chunk -= n
 	}
 	return nil
 }

@@ -111,7 +111,7 @@ func BenchmarkSplice(b *testing.B) {
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	mustDo(b, err)
 	defer null.Close()
-	p := newPipe(b)
+	p := newPipe(b, 2<<20)
 	for _, size := range []int{1016 << 10, 64 << 10, 16 << 10, 8 << 10} {
 		var m maker
 		items := []Item{{Batch: m.batch(size/1024, 1000, 1)}}
@@ -135,7 +135,7 @@ func BenchmarkSplice(b *testing.B) {
 						if how == "copy" {
 							pipe = nil
 						}
-						got, err := l.Splice(pipe, buf, at, l.End(), 1<<20)
+						got, err := l.Splice(buf, Want{at, l.End(), 1 << 20, pipe})
 						mustDo(b, err)
 						at += int64((p.Held()+len(got))/len(items[0].Batch)) * int64(items[0].Batch.NumRecords())
 						for p.Held() > 0 {

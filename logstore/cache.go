@@ -23,12 +23,13 @@ const sidecarRoom = 32 << 20
 
 // segmentFile is the open file of a segment: mu is held for reading while it is used.
 type segmentFile struct {
-	mu     sync.RWMutex
-	f      *os.File               // nil while closed; guarded by mu
-	gone   bool                   // the segment left the log: not to be opened again; guarded by mu
-	used   atomic.Int64           // unix nanoseconds of the last use
-	at     *list.Element          // in the cache's list; guarded by the cache
-	staged atomic.Pointer[string] // where the file is until a compaction gives it its name
+	mu      sync.RWMutex
+	f       *os.File               // nil while closed; guarded by mu
+	gone    bool                   // the segment left the log: not to be opened again; guarded by mu
+	used    atomic.Int64           // unix nanoseconds of the last use
+	at      *list.Element          // in the cache's list; guarded by the cache
+	staged  atomic.Pointer[string] // where the file is until a compaction gives it its name
+	checked checkedSpans
 }
 
 // errGone says that a segment was replaced: the log's present list leads on.
@@ -160,7 +161,7 @@ func (c *fileCache) close(s *segment) {
 	}
 	_ = s.file.f.Close()
 	s.file.f = nil
-	s.checked.forget(time.Now())
+	s.file.checked.forget()
 	c.mu.Lock()
 	c.open.Remove(s.file.at)
 	s.file.at = nil

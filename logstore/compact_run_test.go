@@ -546,7 +546,7 @@ func TestOldSegmentsAreGone(t *testing.T) {
 			t.Errorf("%s can be read: %v", seg.path, err)
 		}
 	}
-	if _, err := l.read(nil, old, wanted{from: 0, until: l.End(), limit: 1000}); !errors.Is(err, errGone) {
+	if _, err := l.read(nil, old, wanted{Want: Want{Until: l.End(), Limit: 1000}}); !errors.Is(err, errGone) {
 		t.Errorf("read from the old list: %v", err)
 	}
 	if old[len(old)-1] != list[len(list)-1] || len(list) >= len(old) {

@@ -55,13 +55,13 @@ func (l *Log) reread(s *segment, dst []byte, w wanted) ([]byte, error) {
 		l.mu.Unlock()
 		return dst, errGone
 	}
-	w.pipe = nil
+	w.Pipe = nil
 	got, err := s.read(dst, w)
 	l.mu.Unlock()
 	if !isDamage(err) {
 		return got, err
 	}
-	return dst, l.spoil(fmt.Errorf("%w: %s at offset %d: %w", ErrDamaged, l.id, w.from, err))
+	return dst, l.spoil(fmt.Errorf("%w: %s at offset %d: %w", ErrDamaged, l.id, w.From, err))
 }
 
 // spoil notes that the log is damaged, and tells so once.

@@ -72,14 +72,18 @@
 //   - rename within a directory is atomic. A killed process loses nothing that it wrote.
 //   - A failed fsync may have dropped the pages and marked them clean: reading them back proves
 //     nothing about the disk.
-//   - Bytes that were read back right after the pages were dropped are on disk.
+//   - Bytes that were read back right after the pages were dropped are on disk. (Pages that a socket
+//     still has are not dropped: of a killed process, for moments.)
 //   - One process at a time has the directory (flock on it).
 //
 // # What a read checks
 //
 // A batch that was written more than one to two seconds ago is held against its checksum when it is
-// read, unless it is a large one and that was done within the last minute: then its pages, which are
-// in memory, are handed to whoever asked as they are (see [Log.Splice]).
+// read, unless it is a large one and that was done within the last minute, by this process and while the
+// file was open: then its pages are handed to whoever asked as they are (see [Log.Splice]). They stay
+// what they were: bytes below the end of a log do not change, and truncation and compaction write other
+// files. Recovery alone cuts in place, behind the flushed end of a log that failed: who was sent what
+// was not flushed may find a wrong checksum there.
 //
 // # Why a crash is safe
 //

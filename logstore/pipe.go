@@ -18,29 +18,22 @@ type Pipe struct {
 	parts   []part // memory for what is to go into it
 }
 
-const pageSize = 4 << 10
+var pageSize = int64(os.Getpagesize())
 
-// pipeSizes are what to ask for: room for a read whose batches begin in the middle of a page, which
-// root may have, and what Linux lets anybody have (/proc/sys/fs/pipe-max-size).
-var pipeSizes = [...]int{2 * maxRead, 1 << 20}
-
-// NewPipe makes an empty pipe. Close must follow.
-func NewPipe() (*Pipe, error) {
+// NewPipe makes an empty pipe with room for size bytes, or less where they begin in the middle of a page.
+// Linux lets anybody have /proc/sys/fs/pipe-max-size, and root more. Close must follow.
+func NewPipe(size int) (*Pipe, error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
 		return nil, fmt.Errorf("pipe: %w", err)
 	}
 	p := &Pipe{out: fds[0], in: fds[1]}
-	var refused error
-	for _, size := range pipeSizes {
-		got, err := unix.FcntlInt(uintptr(p.in), unix.F_SETPIPE_SZ, size)
-		if err == nil {
-			p.pages = int64(got) / pageSize
-			return p, nil
-		}
-		refused = fmt.Errorf("pipe of %d bytes: %w", size, err)
+	got, err := unix.FcntlInt(uintptr(p.in), unix.F_SETPIPE_SZ, size)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("pipe of %d bytes: %w", size, err), p.Close())
 	}
-	return nil, errors.Join(refused, p.Close())
+	p.pages = int64(got) / pageSize
+	return p, nil
 }
 
 // Close drops what is in the pipe.
@@ -85,9 +78,10 @@ func (p *Pipe) Send(socket uintptr, n int, more bool) (int, error) {
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
-		if k > 0 {
-			p.held -= int(k)
+		if err == nil && k == 0 {
+			err = io.ErrUnexpectedEOF // of pages that are lost
 		}
+		p.held -= max(int(k), 0)
 		return max(int(k), 0), err
 	}
 }
@@ -97,6 +91,9 @@ func (p *Pipe) empty() error {
 	var bin [64 << 10]byte
 	for p.held > 0 {
 		n, err := unix.Read(p.out, bin[:min(len(bin), p.held)])
+		if err == nil && n == 0 {
+			err = io.ErrUnexpectedEOF
+		}
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("empty a pipe: %w", err)
 		}

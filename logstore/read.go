@@ -48,20 +48,27 @@ func entryAt(p []byte, left int64) (size, prefix int64, err error) {
 	return int64(n), int64(w), nil
 }
 
-// Read appends whole batches to dst: from the one that holds offset from on, up to the last that
-// ends at or below until, as many as fit into limit bytes, at least one. What is not there yet
-// leaves dst as it is. ErrOutOfRange: from is outside the log. Readers take no lock of the writer.
-func (l *Log) Read(dst []byte, from, until int64, limit int) ([]byte, error) {
-	return l.Splice(nil, dst, from, until, limit)
+// Want is what a read is to give: whole batches, from the one that holds offset From on, up to the last
+// that ends at or below Until, as many as fit into Limit bytes, at least one.
+type Want struct {
+	From, Until int64
+	Limit       int
+	// Pipe, an empty one, takes large batches; only what does not fit of the last is appended.
+	Pipe *Pipe
 }
 
-// Splice is Read for who sends what is read: where batches are large they go into the pipe, which is
-// empty or nil, and only what does not fit of the last one is appended to dst.
-func (l *Log) Splice(p *Pipe, dst []byte, from, until int64, limit int) ([]byte, error) {
-	w := wanted{from: from, until: until, limit: min(limit, maxRead), pipe: p}
+// Read appends batches to dst. What is not there yet leaves dst as it is. ErrOutOfRange: from is outside
+// the log. Readers take no lock of the writer.
+func (l *Log) Read(dst []byte, from, until int64, limit int) ([]byte, error) {
+	return l.Splice(dst, Want{From: from, Until: until, Limit: limit})
+}
+
+// Splice is Read for who sends what is read: what is in the pipe stands before what is appended.
+func (l *Log) Splice(dst []byte, want Want) ([]byte, error) {
+	want.Limit = min(want.Limit, maxRead)
 	for {
 		segs := l.segs.Load()
-		got, err := l.read(dst, *segs, w)
+		got, err := l.read(dst, *segs, wanted{Want: want})
 		if errors.Is(err, errGone) && segs != l.segs.Load() {
 			continue // what was to be read is in the new list, or nowhere
 		}
@@ -73,12 +80,12 @@ func (l *Log) read(dst []byte, segs []*segment, w wanted) ([]byte, error) {
 	if err := l.Err(); err != nil {
 		return dst, err
 	}
-	end, from := l.written.Load(), w.from
+	end, from := l.written.Load(), w.From
 	if from < l.start.Load() || from > end {
 		return dst, fmt.Errorf("%w: %d is not in %d to %d", ErrOutOfRange, from, l.start.Load(), end)
 	}
-	w.until, w.settled = min(w.until, end), l.settled.Load()
-	for i := max(findSegment(segs, from), 0); i < len(segs) && segs[i].base < w.until; i++ {
+	w.Until, w.settled = min(w.Until, end), l.settled.Load()
+	for i := max(findSegment(segs, from), 0); i < len(segs) && segs[i].base < w.Until; i++ {
 		s := segs[i]
 		if s.last.Load() < from {
 			continue
@@ -100,12 +107,10 @@ func (l *Log) read(dst []byte, segs []*segment, w wanted) ([]byte, error) {
 
 // wanted is what one read is to give.
 type wanted struct {
-	from, until int64
-	limit       int
+	Want
 	// Below settled, batches are held against their checksums. What was written a moment ago was
 	// checked then, and comes from memory: whoever reads the end of the log pays nothing.
 	settled int64
-	pipe    *Pipe
 }
 
 // read reads from the batch that holds offset from, or the first behind it.
@@ -117,8 +122,8 @@ func (s *segment) read(dst []byte, w wanted) ([]byte, error) {
 	defer s.release()
 	size := s.size.Load()
 	var first place
-	err = s.walkFrom(f, size, w.from, func(p place) bool {
-		if p.head.LastOffset() < w.until {
+	err = s.walkFrom(f, size, w.From, func(p place) bool {
+		if p.head.LastOffset() < w.Until {
 			first = p
 		}
 		return false
@@ -129,8 +134,8 @@ func (s *segment) read(dst []byte, w wanted) ([]byte, error) {
 	if got, ok, err := s.splice(dst, f, first, w); ok || err != nil {
 		return got, err
 	}
-	prefixes := (int64(w.limit)/first.size + 1) * first.prefix // of as many such batches as fit
-	want := max(first.size, min(int64(w.limit)+prefixes, size-first.start()))
+	prefixes := (int64(w.Limit)/first.size + 1) * first.prefix // of as many such batches as fit
+	want := max(first.size, min(int64(w.Limit)+prefixes, size-first.start()))
 	start := len(dst)
 	dst = slices.Grow(dst, int(want))
 	data := dst[start : start+int(want)]
@@ -143,7 +148,7 @@ func (s *segment) read(dst []byte, w wanted) ([]byte, error) {
 		return dst[:start], fmt.Errorf("%s: %w", s.path, err)
 	}
 	if first.size >= spliceFrom && run.n > 0 {
-		s.checked.add(first.pos, &run, time.Now())
+		s.file.checked.add(first.pos, &run, time.Now())
 	}
 	return dst[:start+n], nil
 }
@@ -174,7 +179,7 @@ func (w *wanted) squeeze(data []byte, size int, run *checkedRun) (to int, err er
 			return to, nil // a part of one, or nothing
 		}
 		at, size = at+int(prefix), int(n)
-		if to+size > w.limit || batch.Batch(data[at:]).LastOffset() >= w.until {
+		if to+size > w.Limit || batch.Batch(data[at:]).LastOffset() >= w.Until {
 			return to, nil
 		}
 	}

@@ -16,19 +16,18 @@ import (
 // segment is one file of a log. What stands in it is described by index while it is written or
 // fresh, and by its sidecar otherwise.
 type segment struct {
-	name    uint64 // index of the first entry
-	base    int64  // offset of the first record that is or was here
-	path    string
-	caches  *caches
-	size    atomic.Int64 // bytes that may be read
-	last    atomic.Int64 // last offset, base-1 while empty
-	maxTS   atomic.Int64 // largest timestamp, -1 while empty
-	index   atomic.Pointer[liveIndex]
-	loaded  atomic.Pointer[sidecar] // changed by the cache alone
-	side    *list.Element           // in the cache's list; guarded by the cache
-	file    segmentFile
-	checked checkedSpans
-	sealed  atomic.Bool // nothing is appended any more
+	name   uint64 // index of the first entry
+	base   int64  // offset of the first record that is or was here
+	path   string
+	caches *caches
+	size   atomic.Int64 // bytes that may be read
+	last   atomic.Int64 // last offset, base-1 while empty
+	maxTS  atomic.Int64 // largest timestamp, -1 while empty
+	index  atomic.Pointer[liveIndex]
+	loaded atomic.Pointer[sidecar] // changed by the cache alone
+	side   *list.Element           // in the cache's list; guarded by the cache
+	file   segmentFile
+	sealed atomic.Bool // nothing is appended any more
 }
 
 func segmentPath(dir string, name uint64) string { return filepath.Join(dir, segmentFileName(name)) }

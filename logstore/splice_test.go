@@ -13,7 +13,7 @@ import (
 // spliced reads through the pipe, and returns how much of it went there.
 func spliced(t testing.TB, l *Log, p *Pipe, from, until int64, limit int) (got []byte, inPipe int) {
 	t.Helper()
-	rest, err := l.Splice(p, []byte("before"), from, until, limit)
+	rest, err := l.Splice([]byte("before"), Want{from, until, limit, p})
 	mustDo(t, err)
 	inPipe = p.Held()
 	got = make([]byte, inPipe)
@@ -28,9 +28,9 @@ func spliced(t testing.TB, l *Log, p *Pipe, from, until int64, limit int) (got [
 	return append(got, rest[6:]...), inPipe
 }
 
-func newPipe(t testing.TB) *Pipe {
+func newPipe(t testing.TB, size int) *Pipe {
 	t.Helper()
-	p, err := NewPipe()
+	p, err := NewPipe(size)
 	mustDo(t, err)
 	t.Cleanup(func() { mustDo(t, p.Close()) })
 	return p
@@ -44,26 +44,30 @@ func TestSplice(t *testing.T) {
 	var m maker
 	var offsets []int64
 	for range 150 {
-		n := []int{1, 9, 16, 64, 150, 1014}[rand.IntN(6)] // KiB: the last one fills a pipe, or more
+		n := []int{1, 9, 16, 64, 150, 1000}[rand.IntN(6)] // KiB
 		items := []Item{{Batch: m.batch(n, 1014, 1)}}
 		mustDo(t, l.Append(1, items))
 		offsets = append(offsets, items[0].Batch.LastOffset()+1)
 	}
-	p := newPipe(t)
-	in, largest := 0, 0
+	small, big := newPipe(t, 64<<10), newPipe(t, 1<<20)
+	in, most := map[*Pipe]int{}, map[*Pipe]int{} // bytes that went there, and that did not fit of a batch
 	for from := int64(0); from < l.End(); from += 1 + rand.Int64N(20) {
 		until := offsets[rand.IntN(len(offsets))]
 		limit := 1 << (16 + rand.IntN(7))
 		want, err := l.Read(nil, from, until, limit)
 		mustDo(t, err)
-		got, n := spliced(t, l, p, from, until, limit)
-		if n == 0 && !bytes.Equal(got, want) || !bytes.HasPrefix(want, got) || len(got) == 0 && len(want) > 0 {
-			t.Fatalf("%d bytes from %d to %d, limit %d; a copy has %d", len(got), from, until, limit, len(want))
+		for _, p := range []*Pipe{small, big} {
+			got, n := spliced(t, l, p, from, until, limit)
+			if n == 0 && !bytes.Equal(got, want) || !bytes.HasPrefix(want, got) || len(got) == 0 && len(want) > 0 {
+				t.Fatalf("%d bytes from %d to %d, limit %d; a copy has %d", len(got), from, until, limit, len(want))
+			}
+			if n > 0 {
+				in[p], most[p] = in[p]+n, max(most[p], len(got)-n)
+			}
 		}
-		in, largest = in+n, max(largest, len(got)-n)
 	}
-	if in < 10<<20 || largest == 0 {
-		t.Errorf("%d bytes were spliced, at most %d of a batch copied", in, largest)
+	if in[small] < 2<<20 || in[big] < 10<<20 || most[small] == 0 {
+		t.Errorf("%d and %d bytes were spliced, at most %d of a batch copied", in[small], in[big], most[small])
 	}
 	stop(true)
 }
@@ -76,7 +80,7 @@ func TestSpliceChecks(t *testing.T) {
 	for range 20 {
 		mustDo(t, l.Append(1, []Item{{Batch: m.batch(16, 1000, 1)}}))
 	}
-	p := newPipe(t)
+	p := newPipe(t, 1<<20)
 	inPipe := func(from int64) int {
 		_, n := spliced(t, l, p, from, l.End(), 1<<20)
 		return n
@@ -97,14 +101,14 @@ func TestSpliceChecks(t *testing.T) {
 		t.Errorf("%d bytes before what was checked were handed on", n)
 	}
 	seg := (*l.segs.Load())[0]
-	for i := range seg.checked.spans {
-		seg.checked.spans[i].since = time.Now().Add(-checkedFor)
+	for i := range seg.file.checked.spans {
+		seg.file.checked.spans[i].since = time.Now().Add(-checkedFor)
 	}
 	flip(t, seg.path, 200<<10)
-	if got, err := l.Splice(p, nil, 0, l.End(), 1<<20); err != nil || p.Held() > 0 || len(got) > 200<<10 {
+	if got, err := l.Splice(nil, Want{0, l.End(), 1 << 20, p}); err != nil || p.Held() > 0 || len(got) > 200<<10 {
 		t.Errorf("with damage: %d bytes in the pipe, %d copied, %v", p.Held(), len(got), err)
 	}
-	if _, err := l.Splice(p, nil, 192, l.End(), 1<<20); !errors.Is(err, ErrDamaged) || p.Held() > 0 {
+	if _, err := l.Splice(nil, Want{192, l.End(), 1 << 20, p}); !errors.Is(err, ErrDamaged) || p.Held() > 0 {
 		t.Errorf("the damaged batch: %d bytes in the pipe, %v", p.Held(), err)
 	}
 	kill()
@@ -156,10 +160,8 @@ func TestCheckedSpans(t *testing.T) {
 	}
 	want(30, 90, 0) // made room
 	want(400, 90, 1)
-	c.forget(at(141))
-	if c.spans[2].at != nil || c.spans[1].at == nil {
-		t.Error("what is too old is kept, or what is not is gone")
-	}
+	c.forget()
+	want(400, 90, 0)
 }
 
 func TestBatchSize(t *testing.T) {

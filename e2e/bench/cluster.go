@@ -207,9 +207,9 @@ func (c *cluster) registered(ctx context.Context) error {
 	return nil
 }
 
-// until polls, at most two minutes and while all nodes run.
+// until polls, at most five minutes and while all nodes run.
 func (c *cluster) until(ctx context.Context, every time.Duration, try func() error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("not within two minutes"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("not within five minutes"))
 	defer cancel()
 	for {
 		err := try()
