@@ -160,9 +160,12 @@ func (c *cluster) client(opts ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(append(opts, kgo.SeedBrokers(strings.Split(c.bootstrap(), ",")...))...)
 }
 
+// fresh has a client ask each time; by default it remembers for five seconds what it was told.
+var fresh = kgo.MetadataMinAge(10 * time.Millisecond)
+
 // admin calls do with a client that lives for it.
 func (c *cluster) admin(do func(*kadm.Client) error) error {
-	client, err := c.client()
+	client, err := c.client(fresh)
 	if err != nil {
 		return err
 	}
@@ -188,7 +191,7 @@ func (c *cluster) registered(ctx context.Context) error {
 		return err
 	}
 	for _, n := range c.nodes {
-		client, err := kgo.NewClient(kgo.SeedBrokers(n.kafka))
+		client, err := kgo.NewClient(kgo.SeedBrokers(n.kafka), fresh)
 		if err != nil {
 			return err
 		}
