@@ -38,7 +38,14 @@ func TestBalanceFollowsTheSetting(t *testing.T) {
 				return fmt.Errorf("no controller")
 			})
 			if c.enabled == "false" {
-				never(t, balanceEvery+time.Second, func() bool { return ns.node(3).snap().Topic("t").Partitions[0].Leader != 2 })
+				leader := func() int32 { return ns.node(3).snap().Topic("t").Partitions[0].Leader }
+				eventually(t, func() error { // another node may have seen it first
+					if id := leader(); id != 2 {
+						return fmt.Errorf("node 3 sees %d lead", id)
+					}
+					return nil
+				})
+				never(t, balanceEvery+time.Second, func() bool { return leader() != 2 })
 			}
 		})
 	}

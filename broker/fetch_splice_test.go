@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"os"
 	"testing"
 	"time"
@@ -136,20 +135,7 @@ func TestFetchWithoutReading(t *testing.T) {
 // A client that stops reading in the middle of an answer gets what fits in its time, and nothing
 // more once that is over: not the answer again, nor another one.
 func TestFlushFails(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	reader, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reader.Close()
-	nc, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc, reader := ends(t)
 	b, _ := started(t, t.TempDir(), nil)
 	o := newOutbox(b, nc)
 	o.stall = 100 * time.Millisecond

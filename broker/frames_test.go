@@ -11,22 +11,28 @@ import (
 	"time"
 )
 
-// pipe is a connection whose other end writes the given pieces, one write each.
-func pipe(t *testing.T, pieces ...[]byte) net.Conn {
+// ends are the two of a connection.
+func ends(t *testing.T) (here, there net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	there, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
+	if there, err = net.Dial("tcp", l.Addr().String()); err != nil {
 		t.Fatal(err)
 	}
-	here, err := l.Accept()
-	if err != nil {
+	if here, err = l.Accept(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { here.Close(); there.Close() })
+	return here, there
+}
+
+// pipe is a connection whose other end writes the given pieces, one write each.
+func pipe(t *testing.T, pieces ...[]byte) net.Conn {
+	t.Helper()
+	here, there := ends(t)
 	go func() {
 		defer there.Close()
 		for _, p := range pieces {
@@ -35,7 +41,6 @@ func pipe(t *testing.T, pieces ...[]byte) net.Conn {
 			}
 		}
 	}()
-	t.Cleanup(func() { here.Close() })
 	return here
 }
 
