@@ -36,10 +36,10 @@
 // complete frame in them, and writes all answers that are ready in one write.
 // Produce and Fetch are raw routes: they work on the frame's bytes. The batches
 // of all produce frames of one read are staged and appended with one write per
-// partition. Records of large batches go from the page cache to the socket through pipes, without a
-// copy; others are copied into the answer. A request that has to wait (for a flush, for more records) leaves
-// an answer in the connection's FIFO; the connection's second goroutine, started
-// with the first such answer, completes answers in order.
+// partition. Records of large batches go from the page cache to the socket through pipes,
+// without a copy; others are copied into the answer. A request that has to wait (for a
+// flush, for more records) leaves an answer in the connection's FIFO; the connection's
+// second goroutine, started with the first such answer, completes answers in order.
 //
 // # Groups
 //

@@ -17,13 +17,14 @@ const (
 // where they are small, or must be held against their checksums. What does not fit of the last one is
 // appended to dst. What it cannot read is left to whoever copies, who meets the same error.
 func (s *segment) splice(dst []byte, f *os.File, first place, w wanted) ([]byte, bool, error) {
-	if w.Pipe == nil || first.size < spliceFrom || first.size > int64(w.Limit) {
+	size := s.size.Load()
+	if w.Pipe == nil || first.size < spliceFrom || first.size > int64(w.Limit) || size-first.start() < spliceLeast {
 		return dst, false, nil
 	}
 	parts := splicing{limit: int64(w.Limit), room: w.Pipe.pages, list: w.Pipe.parts[:0]}
 	if first.head.BaseOffset() < w.settled {
 		s.file.checked.each(first.pos, w.Until, time.Now(), parts.add)
-	} else if err := walk(f, first.pos, s.size.Load(), func(p place) bool {
+	} else if err := walk(f, first.pos, size, func(p place) bool {
 		return p.head.LastOffset() < w.Until && parts.add(p.start(), p.size)
 	}); err != nil {
 		return dst, false, nil
