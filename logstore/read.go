@@ -28,7 +28,7 @@ var lookBuffers = sync.Pool{New: func() any { b := make([]byte, lookAhead); retu
 // place is an entry of a segment: where its prefix begins, and its batch's header.
 type place struct {
 	pos, prefix, size int64       // size of the batch
-	head              batch.Batch // the header alone
+	head              batch.Batch // the header alone; not to be kept by who is shown the place
 }
 
 func (p place) next() int64  { return p.pos + p.prefix + p.size }
@@ -122,8 +122,10 @@ func (s *segment) read(dst []byte, w wanted) ([]byte, error) {
 	defer s.release()
 	size := s.size.Load()
 	var first place
+	var base int64
 	err = s.walkFrom(f, size, w.From, func(p place) bool {
 		if p.head.LastOffset() < w.Until {
+			base, p.head = p.head.BaseOffset(), nil
 			first = p
 		}
 		return false
@@ -131,7 +133,7 @@ func (s *segment) read(dst []byte, w wanted) ([]byte, error) {
 	if err != nil || first.size == 0 {
 		return dst, err
 	}
-	if got, ok, err := s.splice(dst, f, first, w); ok || err != nil {
+	if got, ok, err := s.splice(dst, f, first, base, w); ok || err != nil {
 		return got, err
 	}
 	prefixes := (int64(w.Limit)/first.size + 1) * first.prefix // of as many such batches as fit

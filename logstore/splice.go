@@ -13,16 +13,16 @@ const (
 	spliceLeast = 64 << 10
 )
 
-// splice hands batches from first on to w.Pipe, as many as fit, and reports whether it did: not
-// where they are small, or must be held against their checksums. What does not fit of the last one is
+// splice hands batches from first on, which has offset base, to w.Pipe, as many as fit, and reports
+// whether it did: not where they are small, or must be held against their checksums. What does not fit of the last one is
 // appended to dst. What it cannot read is left to whoever copies, who meets the same error.
-func (s *segment) splice(dst []byte, f *os.File, first place, w wanted) ([]byte, bool, error) {
+func (s *segment) splice(dst []byte, f *os.File, first place, base int64, w wanted) ([]byte, bool, error) {
 	size := s.size.Load()
 	if w.Pipe == nil || first.size < spliceFrom || first.size > int64(w.Limit) || size-first.start() < spliceLeast {
 		return dst, false, nil
 	}
 	parts := splicing{limit: int64(w.Limit), room: w.Pipe.pages, list: w.Pipe.parts[:0]}
-	if first.head.BaseOffset() < w.settled {
+	if base < w.settled {
 		s.file.checked.each(first.pos, w.Until, time.Now(), parts.add)
 	} else if err := walk(f, first.pos, size, func(p place) bool {
 		return p.head.LastOffset() < w.Until && parts.add(p.start(), p.size)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,6 +70,29 @@ func TestSplice(t *testing.T) {
 	if in[small] < 2<<20 || in[big] < 10<<20 || most[small] == 0 {
 		t.Errorf("%d and %d bytes were spliced, at most %d of a batch copied", in[small], in[big], most[small])
 	}
+	stop(true)
+}
+
+// Readers side by side do not look at each other's memory (the race detector tells).
+func TestSpliceSideBySide(t *testing.T) {
+	s, stop := running(t, t.TempDir())
+	l := taken(t, s, Options{})
+	var m maker
+	for range 40 {
+		mustDo(t, l.Append(1, []Item{{Batch: m.batch(16, 1000, 1)}}))
+	}
+	var readers sync.WaitGroup
+	for n := range 4 {
+		p := newPipe(t, 1<<20)
+		readers.Go(func() {
+			for i := range 100 {
+				if got, inPipe := spliced(t, l, p, int64((i+n)%4*16), l.End(), 1<<20); inPipe == 0 {
+					t.Errorf("%d bytes, all copied", len(got))
+				}
+			}
+		})
+	}
+	readers.Wait()
 	stop(true)
 }
 
