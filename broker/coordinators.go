@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode/utf16"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -88,18 +89,32 @@ func (cs *coordinators) apply(ctx context.Context, t *topic) {
 
 // of finds the coordinator of a group, or says why there is none here.
 func (cs *coordinators) of(groupID string) (*coordinator, error) {
-	list := *cs.list.Load()
-	if len(list) == 0 {
-		return nil, kerr.NotCoordinator
+	var c *coordinator
+	if list := *cs.list.Load(); len(list) > 0 {
+		c = list[groupPartition(groupID, len(list))]
 	}
-	c := list[groupPartition(groupID, len(list))]
 	switch {
-	case c == nil:
+	case c == nil && !cs.soon(groupID):
 		return nil, kerr.NotCoordinator
-	case c.loading.Load():
+	case c == nil, c.loading.Load():
 		return nil, kerr.CoordinatorLoadInProgress
 	}
 	return c, nil
+}
+
+// soon reports whether this broker may coordinate a group in a moment: it, or another that is ahead of
+// it, may have named it already. A client that is refused then asks around, those too that are dead.
+func (cs *coordinators) soon(groupID string) bool {
+	waits := cs.b.takeovers(time.Now())
+	t := waits.snap.Topic(offsetsTopic)
+	if t == nil || cs.b.stopping.Load() {
+		return false
+	}
+	n := groupPartition(groupID, len(t.Partitions))
+	if mp := t.Partitions[n]; mp != nil && mp.Leader == cs.b.cfg.NodeID && led(waits.snap, mp) {
+		return true
+	}
+	return waits.until(cs.b.topics.withID(t.ID), int32(n), kerr.NotLeaderForPartition).After(waits.now)
 }
 
 // led are the coordinators of this broker; loading says that some are not ready.

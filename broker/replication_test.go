@@ -94,6 +94,12 @@ func (ns *nodes) created(topic string, configs map[string]*string, replicas ...i
 	if err != nil {
 		ns.t.Fatalf("create %s: %v", topic, err)
 	}
+	ns.known(topic)
+}
+
+// known waits until all nodes have taken up a topic.
+func (ns *nodes) known(topic string) {
+	ns.t.Helper()
 	eventually(ns.t, func() error {
 		for _, b := range ns.brokers {
 			if b.topics.named([]byte(topic)) == nil {

@@ -45,6 +45,21 @@ func quiet(t *testing.T, answers ...<-chan int16) {
 	}
 }
 
+// elected has a node win the first partition of a topic, and know of it.
+func (ns *nodes) elected(topic string, leader int32) {
+	ns.t.Helper()
+	snap := ns.node(leader).snap
+	eventually(ns.t, func() error {
+		id, _ := snap().Controller()
+		p := snap().Topic(topic).Partitions[0]
+		if p.Leader == leader {
+			return nil
+		}
+		_, err := ns.node(id).meta.Elect(ns.t.Context(), []meta.Election{{Topic: topic, Leader: leader, Base: p}})
+		return errors.Join(err, fmt.Errorf("node %d leads", p.Leader))
+	})
+}
+
 // A leader that has not taken up what it won lets those wait who know already, and serves
 // them when it has.
 func TestNewLeaderTakesUp(t *testing.T) {
@@ -54,15 +69,7 @@ func TestNewLeaderTakesUp(t *testing.T) {
 	b.topics.mu.Lock()
 	taken := sync.OnceFunc(b.topics.mu.Unlock)
 	defer taken() // before the nodes stop
-	eventually(t, func() error {
-		id, _ := b.snap().Controller()
-		p := b.snap().Topic("t").Partitions[0]
-		if p.Leader == 2 {
-			return nil
-		}
-		_, err := ns.node(id).meta.Elect(t.Context(), []meta.Election{{Topic: "t", Leader: 2, Base: p}})
-		return errors.Join(err, fmt.Errorf("node %d leads", p.Leader))
-	})
+	ns.elected("t", 2)
 	produced, fetched := ns.asksToAppend(2, "t"), ns.asksToRead(2, "t")
 	quiet(t, produced, fetched)
 	taken()
