@@ -228,25 +228,42 @@ func (f *soakFigures) print(onDisk float64) {
 	fmt.Printf("bytes on disk        %.3f per byte of values that is kept\n", onDisk)
 }
 
-// kept is how many bytes on disk there are for each byte of values that can be read.
+// kept is how many bytes on disk there are for each byte of values that can be read, once nothing changes
+// any more: a log start moves a moment before the files below it go.
 func (c *cluster) kept(ctx context.Context) (ratio float64, err error) {
 	err = c.admin(func(adm *kadm.Client) error {
-		starts, err := adm.ListStartOffsets(ctx, soakTopic)
-		if err != nil {
-			return err
-		}
-		ends, err := adm.ListEndOffsets(ctx, soakTopic)
-		if err = errors.Join(err, starts.Error(), ends.Error()); err != nil {
-			return err
-		}
-		n := int64(0)
-		for p, end := range ends[soakTopic] {
-			n += end.Offset - starts[soakTopic][p].Offset
-		}
-		ratio = float64(c.logBytes()) / float64(max(n, 1)*soakSize)
-		return nil
+		var disk, values int64
+		return c.until(ctx, time.Second, func() error {
+			n, err := keptRecords(ctx, adm)
+			if err != nil {
+				return err
+			}
+			wasDisk, wasValues := disk, values
+			disk, values = c.logBytes(), max(n, 1)*soakSize
+			ratio = float64(disk) / float64(values)
+			if disk != wasDisk || values != wasValues {
+				return fmt.Errorf("what is kept changes: %d bytes on disk for %d bytes of values, a second before %d for %d", disk, values, wasDisk, wasValues)
+			}
+			return nil
+		})
 	})
 	return ratio, err
+}
+
+// keptRecords is how many records can be read.
+func keptRecords(ctx context.Context, adm *kadm.Client) (n int64, err error) {
+	starts, err := adm.ListStartOffsets(ctx, soakTopic)
+	if err != nil {
+		return 0, err
+	}
+	ends, err := adm.ListEndOffsets(ctx, soakTopic)
+	if err = errors.Join(err, starts.Error(), ends.Error()); err != nil {
+		return 0, err
+	}
+	for p, end := range ends[soakTopic] {
+		n += end.Offset - starts[soakTopic][p].Offset
+	}
+	return n, nil
 }
 
 func newHistogram() *hdrhistogram.Histogram {
