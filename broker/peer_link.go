@@ -114,8 +114,8 @@ func (l *peerLink) ask(ctx context.Context, q *wire.PeerRequest) (s wire.PeerRes
 	return s, s.DecodeFrame(l.buf[:n], l.sent)
 }
 
-// hasEnded looks whether the other side has ended the connection, while another
-// goroutine may be reading it.
+// hasEnded looks whether the other side has ended the connection, while another goroutine may be
+// reading it and something may be left to read.
 func (l *peerLink) hasEnded() (ended bool) {
 	sc, ok := l.nc.(syscall.Conn)
 	if !ok {
@@ -126,9 +126,9 @@ func (l *peerLink) hasEnded() (ended bool) {
 		return false
 	}
 	err = raw.Control(func(fd uintptr) {
-		var next [1]byte
-		n, _, err := unix.Recvfrom(int(fd), next[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		ended = n == 0 && err == nil || errors.Is(err, unix.ECONNRESET)
+		look := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(look, 0)
+		ended = err == nil && n > 0 && look[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 	})
 	return ended && err == nil
 }

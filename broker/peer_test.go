@@ -152,6 +152,9 @@ func TestPeerLinkEnds(t *testing.T) {
 	if link.hasEnded() {
 		t.Error("a quiet connection has ended")
 	}
+	if _, err := other.Write([]byte("a last word")); err != nil || link.hasEnded() {
+		t.Errorf("one with something to read has ended, or %v", err)
+	}
 	other.Close()
 	eventually(t, func() error {
 		if !link.hasEnded() {

@@ -153,7 +153,7 @@ func (pr *probe) connect(ctx context.Context) (answered bool, err error) {
 		return false, err
 	}
 	defer end()
-	defer pr.hold(nil)
+	defer func() { pr.letGo(answered && isEnd(err)) }()
 	for wait := time.Duration(0); ; wait = keepAliveEvery {
 		s, err := l.ask(ctx, &wire.PeerRequest{Kind: wire.PeerKeepAlive, From: pr.p.self(), WaitMs: int32(wait.Milliseconds())})
 		if err != nil {
@@ -163,8 +163,13 @@ func (pr *probe) connect(ctx context.Context) (answered bool, err error) {
 			return answered, errOther
 		}
 		answered = true
-		pr.hold(l)
-		pr.p.note(pr.life.id, func(o *observed) { o.answered(s.From.Epoch, s.Standing == wire.PeerStopping, time.Now()) })
+		pr.p.note(pr.life.id, func(o *observed) {
+			pr.link = l
+			o.answered(s.From.Epoch, s.Standing == wire.PeerStopping, time.Now())
+			if l.hasEnded() { // that was its last answer
+				o.broke(pr.life.epoch, time.Now())
+			}
+		})
 		if pr.told {
 			pr.told = false
 			pr.p.b.log.Info("broker is reached again", "broker", pr.life.id)
@@ -172,11 +177,14 @@ func (pr *probe) connect(ctx context.Context) (answered bool, err error) {
 	}
 }
 
-// hold notes the connection that is kept.
-func (pr *probe) hold(l *peerLink) {
-	pr.p.mu.Lock()
-	pr.link = l
-	pr.p.mu.Unlock()
+// letGo forgets the connection that was kept, and in the same moment notes that it ended: else who asks
+// in between would find neither.
+func (pr *probe) letGo(ended bool) {
+	pr.p.note(pr.life.id, func(o *observed) {
+		if pr.link = nil; ended {
+			o.broke(pr.life.epoch, time.Now())
+		}
+	})
 }
 
 // noteEnds has the connections noted that ended and whose probes have not run yet: a
@@ -216,8 +224,7 @@ func (pr *probe) fail(ctx context.Context, answered bool, err error) (again time
 			if o.isSettled(life) {
 				again = redialSilent
 			}
-		case answered && isEnd(err):
-			o.broke(life, now)
+		case answered && isEnd(err): // it is noted already
 		case isEnd(err):
 			o.turnedAway(life, now)
 			again = redialSilent
