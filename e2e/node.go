@@ -339,6 +339,9 @@ func (n *Node) Log(max int) string {
 	return string(b)
 }
 
+// portsGiven are those that were found before: who has one may not listen yet, or be down.
+var portsGiven sync.Map
+
 // freePorts finds ports that nothing uses. They lie below the range of outgoing
 // connections, one of which could else take a node's port while the node is down.
 func freePorts(t testing.TB, n int) []string {
@@ -351,6 +354,10 @@ func freePorts(t testing.TB, n int) []string {
 		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
 		l, err := net.Listen("tcp", addr)
 		if err != nil {
+			continue
+		}
+		if _, given := portsGiven.LoadOrStore(addr, true); given {
+			l.Close()
 			continue
 		}
 		defer l.Close() // at the end, so that none is found twice
