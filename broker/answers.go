@@ -137,6 +137,11 @@ func (c *conn) complete(ctx context.Context) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	ready := 0 // encoded, not yet written
+	defer func() {
+		if ready > 0 { // what was encoded may be an answer of another connection already: not to be dropped
+			c.queue.written(ready)
+		}
+	}()
 	for {
 		a := c.queue.at(ready)
 		if a != nil && a.settled(time.Now()) {
