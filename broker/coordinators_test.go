@@ -101,6 +101,12 @@ func TestNewCoordinatorLoads(t *testing.T) {
 	if err := commit(); !errors.Is(err, kerr.CoordinatorLoadInProgress) {
 		t.Errorf("won, and not taken up: %v", err)
 	}
+	assign := kmsg.NewPtrSyncGroupRequest()
+	assign.Group, assign.MemberID = "g", "m"
+	resp, err := ns.ask(2, 5, assign)
+	if err != nil || resp.(*kmsg.SyncGroupResponse).ErrorCode != kerr.RebalanceInProgress.Code {
+		t.Errorf("an assignment meanwhile: %+v, %v", resp, err)
+	}
 	taken()
 	eventually(t, commit)
 }

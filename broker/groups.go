@@ -52,6 +52,7 @@ func (b *Broker) joinGroup(ctx context.Context, c *conn, req *kmsg.JoinGroupRequ
 	for _, p := range req.Protocols {
 		ev.Protocols = append(ev.Protocols, group.Protocol{Name: p.Name, Metadata: bytes.Clone(p.Metadata)})
 	}
+	req.Protocols = nil // they lie in the read buffer, and this may wait
 	answer := func(r group.JoinResponse) {
 		resp.ErrorCode, resp.MemberID, resp.Generation = errorCode(r.Err), r.MemberID, r.Generation
 		resp.ProtocolType, resp.Protocol, resp.LeaderID, resp.SkipAssignment = r.ProtocolType, r.Protocol, r.Leader, r.SkipAssignment
@@ -102,7 +103,11 @@ func (b *Broker) syncGroup(_ context.Context, _ *conn, req *kmsg.SyncGroupReques
 	for _, a := range req.GroupAssignment {
 		ev.Assignments = append(ev.Assignments, group.Assignment{MemberID: a.MemberID, Assignment: bytes.Clone(a.MemberAssignment)})
 	}
+	req.GroupAssignment = nil // as above
 	answer := func(r group.SyncResponse) {
+		if errors.Is(r.Err, kerr.CoordinatorLoadInProgress) {
+			r.Err = kerr.RebalanceInProgress // as Kafka: old clients know no other
+		}
 		resp.ErrorCode, resp.ProtocolType, resp.Protocol, resp.MemberAssignment = errorCode(r.Err), r.ProtocolType, r.Protocol, r.Assignment
 		done()
 	}
