@@ -153,7 +153,7 @@ func (pr *probe) connect(ctx context.Context) (answered bool, err error) {
 		return false, err
 	}
 	defer end()
-	defer func() { pr.letGo(answered && isEnd(err)) }()
+	defer func() { pr.letGo(answered && isEnd(err) && ctx.Err() == nil) }()
 	for wait := time.Duration(0); ; wait = keepAliveEvery {
 		s, err := l.ask(ctx, &wire.PeerRequest{Kind: wire.PeerKeepAlive, From: pr.p.self(), WaitMs: int32(wait.Milliseconds())})
 		if err != nil {
