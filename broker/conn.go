@@ -38,7 +38,7 @@ type conn struct {
 func newConn(ctx context.Context, b *Broker, nc net.Conn) (*conn, context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	static := b.settings.effective()
-	return &conn{
+	c := &conn{
 		b: b, nc: nc, queue: newAnswers(), done: ctx.Done(), cancel: cancel,
 		in: frames{
 			nc: nc, stopping: &b.stopping, budget: b.limits.frames, buf: make([]byte, bufferSmall),
@@ -46,7 +46,15 @@ func newConn(ctx context.Context, b *Broker, nc net.Conn) (*conn, context.Contex
 			maxIdle: lasting(connectionsMaxIdleMs.of(static), time.Millisecond),
 		},
 		out: newOutbox(b, nc),
-	}, ctx
+	}
+	c.in.forget = c.forget
+	return c, ctx
+}
+
+// forget drops what the last requests left that lies in the read buffer. Nothing is staged when that is
+// filled.
+func (c *conn) forget() {
+	c.produceReq, c.fetchReq, c.staged = wire.ProduceRequest{}, wire.FetchRequest{}, stage{}
 }
 
 // run serves the connection until it ends, and cleans up behind it.

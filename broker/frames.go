@@ -32,6 +32,7 @@ type frames struct {
 	last     time.Time // when it brought something
 	began    time.Time // when the frame at start began to arrive, zero between frames
 	fills    int       // reads in a row that filled the buffer
+	forget   func()    // has those who look into the buffer let it go
 }
 
 const (
@@ -169,8 +170,14 @@ func (f *frames) resize(ctx context.Context, size int) error {
 	}
 	buf := make([]byte, size)
 	copy(buf, f.buf[f.start:f.end])
-	f.buf = buf
+	f.replace(buf)
 	return nil
+}
+
+// replace puts another buffer in the place of the one that is there, which is not to outlive its budget.
+func (f *frames) replace(buf []byte) {
+	f.buf = buf
+	f.forget()
 }
 
 func (f *frames) release() {
@@ -219,6 +226,7 @@ func (f *frames) mayWait() bool {
 		return false
 	}
 	f.release()
-	f.buf, f.start, f.end, f.fills = make([]byte, bufferSmall), 0, 0, 0
+	f.replace(make([]byte, bufferSmall))
+	f.start, f.end, f.fills = 0, 0, 0
 	return true
 }

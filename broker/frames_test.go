@@ -49,7 +49,7 @@ func frameOf(body []byte) []byte {
 }
 
 func newFrames(nc net.Conn, limit int) *frames {
-	return &frames{nc: nc, stopping: new(atomic.Bool), budget: newBudget(64 << 20), limit: limit, maxIdle: time.Minute, buf: make([]byte, bufferSmall)}
+	return &frames{nc: nc, stopping: new(atomic.Bool), budget: newBudget(64 << 20), limit: limit, maxIdle: time.Minute, buf: make([]byte, bufferSmall), forget: func() {}}
 }
 
 // readAll reads frames until the connection ends.
