@@ -17,8 +17,8 @@ import (
 	"chronik/logstore"
 )
 
-// large is a broker with a topic of four partitions whose batches are of all sizes, and the values of
-// the records in them. Its pipes are of these sizes.
+// large is a broker with a topic of four partitions whose batches are of all sizes, the first ones large,
+// and the values of the records in them. Its pipes are of these sizes.
 func large(t *testing.T, sizes ...int) (b *Broker, values [4][][]byte) {
 	t.Helper()
 	b, _ = started(t, t.TempDir(), map[string]string{"num.partitions": "4"})
@@ -28,6 +28,9 @@ func large(t *testing.T, sizes ...int) (b *Broker, values [4][][]byte) {
 	for i := range 400 {
 		size := []int{10, 5_000, 17_000, 100_000, 900_000}[rand.IntN(5)]
 		n := i % len(values)
+		if i < len(values) {
+			size = 100_000
+		}
 		value := bytes.Repeat(fmt.Appendf(nil, "%d of %d ", len(values[n]), n), size/10)
 		values[n] = append(values[n], value)
 		if err := cl.ProduceSync(t.Context(), &kgo.Record{Partition: int32(n), Value: value}).FirstErr(); err != nil {
@@ -93,26 +96,32 @@ func TestFetchWithoutReading(t *testing.T) {
 	}
 	req.Topics = append(req.Topics, rt)
 	frame, _ := framed(req)
+	time.Sleep(2 * time.Second) // from now on it is to be checked, or is copied
+	consumeAll(t, b, "t", 400)
 	var taken []*logstore.Pipe // by other clients
 	for len(taken) < mostPipes-8 {
 		taken = append(taken, b.limits.pipes.get())
 	}
 	var deaf []wireConn
-	for range 20 {
-		c := wired(t, b)
-		for range 8 { // more than sockets hold
-			if _, err := c.Write(frame); err != nil {
-				t.Fatal(err)
+	ask := func(clients int) {
+		for range clients {
+			c := wired(t, b)
+			for range 8 { // more than sockets hold
+				if _, err := c.Write(frame); err != nil {
+					t.Fatal(err)
+				}
 			}
+			deaf = append(deaf, c)
 		}
-		deaf = append(deaf, c)
 	}
+	ask(2) // alone, for copies that are not read take the memory that others wait for
 	eventually(t, func() error {
 		if made := b.limits.pipes.made.Load(); made < mostPipes || len(b.limits.pipes.free) > 0 {
 			return fmt.Errorf("%d pipes, %d of them free", made, len(b.limits.pipes.free))
 		}
 		return nil
 	})
+	ask(18)
 	consumeAll(t, b, "t", 400)
 	answer, err := wired(t, b).exchange(frame)
 	if err != nil {
