@@ -14,8 +14,9 @@ const (
 )
 
 // splice hands batches from first on, which has offset base, to w.Pipe, as many as fit, and reports
-// whether it did: not where they are small, or must be held against their checksums. What does not fit of the last one is
-// appended to dst. What it cannot read is left to whoever copies, who meets the same error.
+// whether it did: not where they are small, or must be held against their checksums. What does not fit
+// of the last one is appended to dst. What it cannot read is left to whoever copies, who meets the same
+// error.
 func (s *segment) splice(dst []byte, f *os.File, first place, base int64, w wanted) ([]byte, bool, error) {
 	size := s.size.Load()
 	if w.Pipe == nil || first.size < spliceFrom || first.size > int64(w.Limit) || size-first.start() < spliceLeast {

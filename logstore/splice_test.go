@@ -73,14 +73,21 @@ func TestSplice(t *testing.T) {
 	stop(true)
 }
 
-// Readers side by side do not look at each other's memory (the race detector tells).
-func TestSpliceSideBySide(t *testing.T) {
-	s, stop := running(t, t.TempDir())
-	l := taken(t, s, Options{})
+// ofLarge is a log of n batches of 16 records, of 1000 bytes each; nothing settles by itself.
+func ofLarge(t *testing.T, n int) (l *Log, kill func()) {
+	t.Helper()
+	s, kill := still(t, t.TempDir())
+	l = taken(t, s, Options{})
 	var m maker
-	for range 40 {
+	for range n {
 		mustDo(t, l.Append(1, []Item{{Batch: m.batch(16, 1000, 1)}}))
 	}
+	return l, kill
+}
+
+// Readers side by side do not look at each other's memory (the race detector tells).
+func TestSpliceSideBySide(t *testing.T) {
+	l, kill := ofLarge(t, 40)
 	var readers sync.WaitGroup
 	for n := range 4 {
 		p := newPipe(t, 1<<20)
@@ -93,17 +100,12 @@ func TestSpliceSideBySide(t *testing.T) {
 		})
 	}
 	readers.Wait()
-	stop(true)
+	kill()
 }
 
 // What was written a while ago is not handed on before it was checked.
 func TestSpliceChecks(t *testing.T) {
-	s, kill := still(t, t.TempDir())
-	l := taken(t, s, Options{})
-	var m maker
-	for range 20 {
-		mustDo(t, l.Append(1, []Item{{Batch: m.batch(16, 1000, 1)}}))
-	}
+	l, kill := ofLarge(t, 20)
 	p := newPipe(t, 1<<20)
 	inPipe := func(from int64) int {
 		_, n := spliced(t, l, p, from, l.End(), 1<<20)
