@@ -92,8 +92,8 @@ func TestSpliceSideBySide(t *testing.T) {
 	for n := range 4 {
 		p := newPipe(t, 1<<20)
 		readers.Go(func() {
-			for i := range 100 {
-				if got, inPipe := spliced(t, l, p, int64((i+n)%4*16), l.End(), 1<<20); inPipe == 0 {
+			for i := range 4000 {
+				if got, inPipe := spliced(t, l, p, int64((i+n)%4*16), l.End(), 128<<10); inPipe == 0 {
 					t.Errorf("%d bytes, all copied", len(got))
 				}
 			}
