@@ -216,14 +216,15 @@ type process struct {
 	t     testing.TB
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	errs  bytes.Buffer // stderr
-	gone  chan error   // the process and its output have ended
+	gone  chan struct{} // closed when the process and its output have ended
+	errs  bytes.Buffer  // stderr; this and the next may be read then
+	err   error
 }
 
 // startMember runs a driver's group-member.
 func startMember(t testing.TB, f family, l *ledger, addr, topic, group string) *process {
 	t.Helper()
-	p := &process{ledgerMember: l.member(f.name), t: t, gone: make(chan error, 1)}
+	p := &process{ledgerMember: l.member(f.name), t: t, gone: make(chan struct{})}
 	p.cmd = f.command(context.Background(), addr, "group-member", topic, group)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	p.cmd.Stderr = &p.errs
@@ -245,6 +246,10 @@ func startMember(t testing.TB, f family, l *ledger, addr, topic, group string) *
 	t.Cleanup(func() {
 		stdin.Close()
 		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // most often it has ended
+		<-p.gone
+		if t.Failed() {
+			t.Logf("%s ended with %v, the end of what it logged:\n%s", p.name, p.err, tail(p.errs.String()))
+		}
 	})
 	return p
 }
@@ -258,7 +263,8 @@ func (p *process) read(out *os.File) {
 			p.mu.Unlock()
 		}
 	}
-	p.gone <- p.cmd.Wait()
+	p.err = p.cmd.Wait()
+	close(p.gone)
 }
 
 // leave asks the member to leave the group and waits for its end.
@@ -266,9 +272,9 @@ func (p *process) leave() {
 	p.t.Helper()
 	p.stdin.Close()
 	select {
-	case err := <-p.gone:
-		if err != nil {
-			p.t.Errorf("%s: %v\n%s", p.name, err, tail(p.errs.String()))
+	case <-p.gone:
+		if p.err != nil {
+			p.t.Errorf("%s ended with %v", p.name, p.err)
 		}
 	case <-time.After(30 * time.Second):
 		p.t.Errorf("%s has not ended 30 s after it was asked to leave", p.name)

@@ -1,14 +1,24 @@
 """kafka-python: no api_version is ever given, the client asks the broker."""
 
+import logging
 import time
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.coordinator.assignors.range import RangePartitionAssignor
-from kafka.errors import CommitFailedError, IllegalGenerationError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
+from kafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    KafkaError,
+    RebalanceInProgressError,
+    RetriableError,
+    UnknownMemberIdError,
+)
 
 import recipe
 from member import Member
+
+logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
 
 
 class Listener(ConsumerRebalanceListener):
@@ -117,7 +127,7 @@ class Driver:
         )
         consumer.subscribe([topic], listener=Listener(member, consumer))
         while not member.done():
-            records = consumer.poll(200, max_records=member.room())
+            records = self.again(member, lambda: consumer.poll(200, max_records=member.room()))
             for partition, some in records.items():
                 for r in some:
                     member.take(partition.partition, r.offset, r.value)
@@ -125,9 +135,20 @@ class Driver:
                 self.commit(consumer, member, {p: some[-1].offset + 1 for p, some in records.items()})
         consumer.close()
 
+    def again(self, member, call):
+        """Calls until no error is told that passes: polls and commits end with one when the
+        node that is asked for metadata has gone."""
+        while True:
+            try:
+                return call()
+            except RetriableError as err:
+                member.say("error", type(err).__name__)
+                time.sleep(0.1)
+
     def commit(self, consumer, member, positions):
         try:
-            consumer.commit({p: OffsetAndMetadata(offset, "", -1) for p, offset in positions.items()})
+            offsets = {p: OffsetAndMetadata(offset, "", -1) for p, offset in positions.items()}
+            self.again(member, lambda: consumer.commit(offsets))
         except (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError) as err:
             member.say("refused", type(err).__name__)  # a rebalance overtook the commit
             return
