@@ -159,8 +159,8 @@ func (b *Broker) offsets(ctx context.Context) (*meta.Topic, error) {
 		return t, nil
 	}
 	factor := b.offsetsFactor()
-	if active := len(b.snap().Brokers()); active < factor {
-		return nil, explain(kerr.CoordinatorNotAvailable, "%s is created with %d replicas (offsets.topic.replication.factor) and waits for as many brokers: %d are active", offsetsTopic, factor, active)
+	if registered := len(b.snap().AllBrokers()); registered < factor {
+		return nil, explain(kerr.CoordinatorNotAvailable, "%s is created with %d replicas (offsets.topic.replication.factor) and waits for as many brokers: %d are registered", offsetsTopic, factor, registered)
 	}
 	replicas, err := b.place(int(offsetsPartitions.of(b.brokerConfigs())), factor)
 	if err != nil {
@@ -181,7 +181,7 @@ func (b *Broker) offsets(ctx context.Context) (*meta.Topic, error) {
 }
 
 // offsetsFactor is how many replicas __consumer_offsets gets: as it is set; else never more
-// than there are brokers, those included that are down or not there yet.
+// than there are brokers, those included that were never there yet.
 func (b *Broker) offsetsFactor() int {
 	configs := b.brokerConfigs()
 	factor := int(offsetsReplicationFactor.of(configs))

@@ -13,12 +13,14 @@ import (
 type host struct {
 	id                int32
 	rack              string
+	standing          standing
 	leaders, replicas int
 }
 
 // placeOn chooses the replicas of new partitions; the first of each leads. Leaders
 // and replicas are spread over the brokers that have fewest, the replicas of one
-// partition over racks first. Pure: hosts is changed.
+// partition over racks first. Who does not serve is taken where the others do not suffice,
+// and who is dead is not first. Pure: hosts is changed.
 func placeOn(hosts []host, partitions, factor int) [][]int32 {
 	placed := make([][]int32, partitions)
 	order := make([]*host, len(hosts))
@@ -27,13 +29,18 @@ func placeOn(hosts []host, partitions, factor int) [][]int32 {
 	}
 	for n := range placed {
 		slices.SortFunc(order, func(a, b *host) int {
-			return cmp.Or(a.leaders-b.leaders, a.replicas-b.replicas, int(a.id)-int(b.id))
+			return cmp.Or(int(b.standing)-int(a.standing), a.leaders-b.leaders, a.replicas-b.replicas, int(a.id)-int(b.id))
 		})
 		chosen := []*host{order[0]}
-		chosen[0].leaders++
 		for len(chosen) < factor {
 			chosen = append(chosen, nextHost(order, chosen, n))
 		}
+		for i, h := range chosen { // who starts leads its part when it is there
+			if h.standing != dead && h.leaders < chosen[0].leaders {
+				chosen[0], chosen[i] = h, chosen[0]
+			}
+		}
+		chosen[0].leaders++
 		for _, h := range chosen {
 			h.replicas++
 			placed[n] = append(placed[n], h.id)
@@ -59,18 +66,22 @@ func nextHost(hosts, chosen []*host, turn int) *host {
 		if slices.Contains(chosen, h) {
 			continue
 		}
-		if best == nil || cmp.Or(inRack(h)-inRack(best), h.replicas-best.replicas) < 0 {
+		if best == nil || cmp.Or(int(best.standing)-int(h.standing), inRack(h)-inRack(best), h.replicas-best.replicas) < 0 {
 			best = h
 		}
 	}
 	return best
 }
 
-// place chooses the replicas of new partitions on the active brokers.
+// place chooses the replicas of new partitions on the registered brokers. Those that are down
+// get them too, when there are no others: they follow when they are back.
 func (b *Broker) place(partitions, factor int) ([][]int32, error) {
 	snap := b.snap()
-	brokers := snap.Brokers()
-	if factor > len(brokers) {
+	brokers := snap.AllBrokers()
+	switch {
+	case len(snap.Brokers()) == 0:
+		return nil, explain(kerr.InvalidReplicationFactor, "Unable to replicate the partition %d time(s): All brokers are currently fenced.", factor)
+	case factor > len(brokers):
 		return nil, explain(kerr.InvalidReplicationFactor, "Unable to replicate the partition %d time(s): The target replication factor of %d cannot be reached because only %d broker(s) are registered.", factor, factor, len(brokers))
 	}
 	leaders, replicas := map[int32]int{}, map[int32]int{}
@@ -84,7 +95,7 @@ func (b *Broker) place(partitions, factor int) ([][]int32, error) {
 	}
 	hosts := make([]host, len(brokers))
 	for i, br := range brokers {
-		hosts[i] = host{br.ID, br.Rack, leaders[br.ID], replicas[br.ID]}
+		hosts[i] = host{br.ID, br.Rack, snapshotView{snap}.standing(br.ID), leaders[br.ID], replicas[br.ID]}
 	}
 	return placeOn(hosts, partitions, factor), nil
 }
@@ -98,7 +109,7 @@ func (b *Broker) defaultFactor() int {
 	if _, set := configs[defaultReplicationFactor.broker]; set {
 		return int(defaultReplicationFactor.of(configs))
 	}
-	return max(1, min(mostDefaultReplicas, len(b.snap().Brokers())))
+	return max(1, min(mostDefaultReplicas, len(b.snap().AllBrokers())))
 }
 
 // minISR is how many replicas of a partition a record with acks=all must reach.

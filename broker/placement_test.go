@@ -1,8 +1,15 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Placement is balanced to one, in leaders and in replicas, and names no broker twice.
@@ -59,6 +66,90 @@ func TestPlaceFillsUp(t *testing.T) {
 			t.Errorf("led by %d, broker 3 has nothing", rs[0])
 		}
 	}
+}
+
+// Who does not serve gets replicas only where the others do not suffice; then who starts is
+// first in its part of them, and who is dead in none.
+func TestPlaceDown(t *testing.T) {
+	for _, c := range []struct {
+		standing          standing
+		factor, on, first int
+	}{{dead, 1, 0, 0}, {dead, 2, 0, 0}, {dead, 3, 12, 0}, {starting, 1, 0, 0}, {starting, 2, 0, 0}, {starting, 3, 12, 4}} {
+		on, first := 0, 0
+		hosts := []host{{id: 1, standing: serving, rack: "a"}, {id: 2, standing: c.standing, rack: "b"}, {id: 3, standing: serving, rack: "a"}}
+		for _, rs := range placeOn(hosts, 12, c.factor) {
+			if slices.Contains(rs, 2) {
+				on++
+			}
+			if rs[0] == 2 {
+				first++
+			}
+		}
+		if on != c.on || first != c.first {
+			t.Errorf("%+v: broker 2 has %d of 12 partitions and is first in %d", c, on, first)
+		}
+	}
+}
+
+// Topics are created while a broker is down: it has replicas of them, leads none, and follows
+// when it is back.
+func TestCreateWhileOneIsDown(t *testing.T) {
+	ns := startNodes(t, 3, nil)
+	b := ns.node(1)
+	ns.stop(3)
+	eventually(t, func() error {
+		if b.snap().IsActive(3) {
+			return errors.New("node 3 is there")
+		}
+		return nil
+	})
+	cl := client(t, b, kgo.AllowAutoTopicCreation())
+	adm := kadm.NewClient(cl)
+	if _, err := adm.CreateTopic(t.Context(), 4, 3, nil, "asked"); err != nil {
+		t.Fatal(err)
+	}
+	if added, err := adm.CreatePartitions(t.Context(), 2, "asked"); err != nil || added.Error() != nil {
+		t.Fatal(err, added.Error())
+	}
+	byHand := func(topic string, replicas ...int32) error {
+		req := kmsg.NewPtrCreateTopicsRequest()
+		rt := kmsg.NewCreateTopicsRequestTopic()
+		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = topic, -1, -1
+		rt.ReplicaAssignment = []kmsg.CreateTopicsRequestTopicReplicaAssignment{{Replicas: replicas}}
+		req.Topics = append(req.Topics, rt)
+		return kerr.ErrorForCode(direct[*kmsg.CreateTopicsResponse](t, cl, req).Topics[0].ErrorCode)
+	}
+	if err := byHand("assigned", 3, 2, 1); err != nil {
+		t.Error(err)
+	}
+	if err := byHand("nowhere", 3); !errors.Is(err, kerr.InvalidReplicaAssignment) {
+		t.Errorf("on the one that is down alone: %v", err)
+	}
+	produceAll(t, cl, "made", 10)
+	eventually(t, func() error { return askedCoordinator(t, cl) })
+	topics := []string{"asked", "assigned", "made", offsetsTopic}
+	for _, topic := range topics {
+		for n, p := range b.snap().Topic(topic).Partitions {
+			if len(p.Replicas) != 3 || len(p.ISR) != 2 || slices.Contains(p.ISR, 3) || !slices.Contains(p.ISR, p.Leader) {
+				t.Errorf("%s-%d: %+v", topic, n, *p)
+			}
+		}
+	}
+	ns.begin(3)
+	ns.ready(3)
+	produceAll(t, cl, "asked", 10)
+	for _, topic := range topics {
+		eventually(t, func() error {
+			for n, p := range b.snap().Topic(topic).Partitions {
+				if len(p.ISR) != 3 {
+					return fmt.Errorf("%s-%d: %+v", topic, n, *p)
+				}
+			}
+			return nil
+		})
+	}
+	ns.alike("made", 10)
+	ns.alike("asked", 10)
 }
 
 func TestMinISRInForce(t *testing.T) {

@@ -17,7 +17,7 @@ var (
 	}
 	defaultReplicationFactor = &setting[int64]{
 		broker: "default.replication.factor", def: mostDefaultReplicas, typ: typeInt, fixed: true, parse: integer(1, math.MaxInt16),
-		doc: "The replicas of a topic that is created without saying how many; by default 3, or as many as there are brokers.",
+		doc: "The replicas of a topic that is created without saying how many; by default 3, or as many as there are brokers, up or down.",
 	}
 	autoLeaderRebalance = &setting[bool]{
 		broker: "auto.leader.rebalance.enable", def: true, typ: typeBoolean, fixed: true, parse: boolean,

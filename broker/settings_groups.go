@@ -45,7 +45,7 @@ var (
 	}
 	offsetsReplicationFactor = &setting[int64]{
 		broker: "offsets.topic.replication.factor", def: 3, typ: kmsg.ConfigTypeShort, fixed: true, parse: integer(1, math.MaxInt16),
-		doc: "The replicas of __consumer_offsets, which is created once so many brokers are active; by default never more than the cluster has brokers.",
+		doc: "The replicas of __consumer_offsets, which is created once so many brokers are registered; by default never more than the cluster has brokers.",
 	}
 	offsetsSegmentBytes = &setting[int64]{
 		broker: "offsets.topic.segment.bytes", def: 64 << 20, typ: typeInt, fixed: true, parse: integer(1<<20, 1<<30),

@@ -181,9 +181,12 @@ func (b *Broker) checkReplicas(ids []int32) error {
 		if slices.Contains(ids[:i], id) {
 			return explain(kerr.InvalidReplicaAssignment, "The manual partition assignment includes the broker %d more than once.", id)
 		}
-		if !b.snap().IsActive(id) {
+		if b.snap().Broker(id) == nil {
 			return explain(kerr.InvalidReplicaAssignment, "The manual partition assignment includes broker %d, but no such broker is registered.", id)
 		}
+	}
+	if !slices.ContainsFunc(ids, b.snap().IsActive) {
+		return explain(kerr.InvalidReplicaAssignment, "All brokers specified in the manual partition assignment %d are currently fenced or in controlled shutdown.", ids)
 	}
 	return nil
 }

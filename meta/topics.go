@@ -114,7 +114,7 @@ func (m *Meta) addPartitions(c *change, topic string, first int, replicas [][]in
 		}
 		p := Partition{Replicas: rs, Leader: -1, ISR: rs}
 		if n := slices.IndexFunc(rs, snap.IsActive); n >= 0 {
-			p.Leader = rs[n]
+			p.Leader, p.ISR = rs[n], active(snap, rs)
 			p.LeaderBrokerEpoch, _ = snap.Live(p.Leader)
 			leaders[p.Leader] = p.LeaderBrokerEpoch
 		}
@@ -128,6 +128,11 @@ func (m *Meta) addPartitions(c *change, topic string, first int, replicas [][]in
 		c.when(at(liveKey(id), epoch))
 	}
 	return nil
+}
+
+// active are those of some brokers that are.
+func active(snap *Snapshot, ids []int32) []int32 {
+	return slices.DeleteFunc(slices.Clone(ids), func(id int32) bool { return !snap.IsActive(id) })
 }
 
 // finishTopic puts the partitions behind the first chunk of a topic whose key is
