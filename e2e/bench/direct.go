@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -119,10 +120,17 @@ func (c *cluster) wideTopic(ctx context.Context, adm *kadm.Client, partitions in
 		return 0, err
 	}
 	for there := atOnce; there < partitions; there += atOnce {
-		made, err := adm.CreatePartitions(ctx, min(partitions-there, atOnce), "wide")
-		if err == nil {
-			err = made.Error()
-		}
+		// A broker of Kafka may not know yet what its controller has answered.
+		err := c.until(ctx, 5*time.Millisecond, func() error {
+			made, err := adm.UpdatePartitions(ctx, min(partitions, there+atOnce), "wide")
+			if err == nil {
+				err = made.Error()
+			}
+			if errors.Is(err, kerr.InvalidPartitions) { // has so many
+				err = nil
+			}
+			return err
+		})
 		if err != nil {
 			return 0, err
 		}
