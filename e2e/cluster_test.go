@@ -103,8 +103,7 @@ func TestClusterWaitsForQuorum(t *testing.T) {
 	t.Parallel()
 	c := NewCluster(t, 3)
 	n := c.Node(1)
-	n.Start()
-	n.waitsFor(t, 1, "node 2 ("+c.Node(2).Peer+"), node 3 ("+c.Node(3).Peer+") do not answer")
+	n.startsAlone(t, "node 2 ("+c.Node(2).Peer+"), node 3 ("+c.Node(3).Peer+") do not answer")
 	if err := askApiVersions(n.Kafka); err != nil {
 		t.Errorf("ApiVersions while it waits: %v", err)
 	}
@@ -114,22 +113,24 @@ func TestClusterWaitsForQuorum(t *testing.T) {
 	c.Start()
 	c.WaitAllReady()
 	c.StopAll()
-	n.Start()
-	n.waitsFor(t, 2, "node 2 ("+c.Node(2).Peer+"), node 3 ("+c.Node(3).Peer+") do not answer")
+	n.startsAlone(t, "node 2 ("+c.Node(2).Peer+"), node 3 ("+c.Node(3).Peer+") do not answer")
 	c.Node(3).Start()
 	c.WaitAllReady()
 }
 
-// waitsFor waits until the node says for whom it waits, and has told so in times lines
-// of its log.
-func (n *Node) waitsFor(t *testing.T, times int, whom string) {
+// startsAlone starts a node and waits until it says for whom it waits, and has told so in
+// one line of its log.
+func (n *Node) startsAlone(t *testing.T, whom string) {
 	t.Helper()
+	told := func() int { return strings.Count(n.Log(1<<20), "waiting for a quorum") }
+	before := told()
+	n.Start()
 	eventually(t, 20*time.Second, func() error {
 		code, text, err := n.Get("/readyz")
 		if err == nil && (code != 503 || !strings.Contains(text, whom)) {
 			err = fmt.Errorf("/readyz: %d %s", code, text)
 		}
-		if lines := strings.Count(n.Log(1<<20), "waiting for a quorum"); err == nil && lines != times {
+		if lines := told() - before; err == nil && lines != 1 {
 			err = fmt.Errorf("%d lines say that it waits", lines)
 		}
 		return n.alive(err)

@@ -128,7 +128,7 @@ func relayed(t *testing.T) (c *Cluster, relays []*relay, topic string) {
 	c = NewCluster(t, 3)
 	for _, n := range c.Nodes {
 		r := startRelay(t, n.Kafka)
-		n.args = append(n.args, "--advertise", r.addr)
+		n.args = append(n.args, "--advertise", r.addr, "--set", "replica.lag.time.max.ms=30000")
 		relays = append(relays, r)
 	}
 	c.Start()
@@ -200,7 +200,7 @@ func (c *Cluster) partitionOf(topic string) map[*Node]int {
 // gaveWay waits until another node leads, less long than a follower may lag.
 func (c *Cluster) gaveWay(topic string, partition int, old *Node) {
 	c.t.Helper()
-	eventually(c.t, 9*time.Second, func() error {
+	eventually(c.t, 25*time.Second, func() error {
 		var key struct{ Leader int }
 		if err := c.Get(fmt.Sprintf("topics/%s/%d", topic, partition), &key); err != nil {
 			return err

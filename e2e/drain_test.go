@@ -20,7 +20,7 @@ func TestClusterStopTellsWriters(t *testing.T) {
 	conn, batch := dialRaw(t, leader.Kafka), seal(newBatch([]byte("v")))
 	leader.signal(syscall.SIGTERM)
 	began, told := time.Now(), 0
-	for tick := time.NewTicker(20 * time.Millisecond); told < 10; <-tick.C {
+	for tick := time.NewTicker(20 * time.Millisecond); told < 3; <-tick.C {
 		got := conn.ask(produceRequest(9, topic, 0, batch)).(*kmsg.ProduceResponse).Topics[0].Partitions[0]
 		switch err := kerr.ErrorForCode(got.ErrorCode); err {
 		case nil:

@@ -8,6 +8,9 @@ import (
 // franz-go's tests pass on three nodes of which one after the other is killed and comes
 // back. A short run takes a few of them, and kills more often.
 func TestClusterFranzGoSuiteWithKills(t *testing.T) {
+	if _, err := compileKgoSuite(); err != nil { // not while nodes are killed
+		t.Fatal(err)
+	}
 	c := StartCluster(t, 3)
 	suite := kgoSuite{servers: c.Bootstrap(), replicas: 3, records: 5_000, only: "^(TestGroupSimple|TestIssue523|TestIssue1034|TestConsumeRegex)$", atLeast: 4}
 	if rounds(1, 2) == 2 {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -48,13 +49,22 @@ type kgoSuite struct {
 	atLeast           int    // so many have to run
 }
 
+// compileKgoSuite makes the binary of franz-go's tests, once.
+var compileKgoSuite = sync.OnceValues(func() (suite string, err error) {
+	suite = filepath.Join(buildDir, "kgo.test")
+	out, err := exec.Command("go", "test", "-c", "-o", suite, "github.com/twmb/franz-go/pkg/kgo").CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, out)
+	}
+	return suite, err
+})
+
 // run reports what became of each.
 func (s kgoSuite) run(t *testing.T) []byte {
 	t.Helper()
-	suite := filepath.Join(buildDir, "kgo.test")
-	compile := exec.Command("go", "test", "-c", "-o", suite, "github.com/twmb/franz-go/pkg/kgo")
-	if out, err := compile.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	suite, err := compileKgoSuite()
+	if err != nil {
+		t.Fatal(err)
 	}
 	source, err := exec.Command("go", "list", "-f", "{{.Dir}}", "github.com/twmb/franz-go/pkg/kgo").Output()
 	if err != nil {

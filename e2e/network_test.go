@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -41,10 +42,17 @@ func newNetwork(t testing.TB, nodes int) *network {
 			t.Skipf("needs iproute2, nftables and util-linux: %v", err)
 		}
 	}
-	id := rand.IntN(250) + 1
-	n := &network{t: t, bridge: fmt.Sprintf("chbr%d", id), subnet: fmt.Sprintf("10.213.%d", id)}
-	if out, err := exec.Command("ip", "link", "add", n.bridge, "type", "bridge").CombinedOutput(); err != nil {
-		t.Skipf("cannot make a bridge here: %v %s", err, out)
+	n := &network{t: t}
+	for {
+		id := rand.IntN(250) + 1
+		n.bridge, n.subnet = fmt.Sprintf("chbr%d", id), fmt.Sprintf("10.213.%d", id)
+		out, err := exec.Command("ip", "link", "add", n.bridge, "type", "bridge").CombinedOutput()
+		if err == nil {
+			break
+		}
+		if !bytes.Contains(out, []byte("File exists")) { // of a run that was killed
+			t.Skipf("cannot make a bridge here: %v %s", err, out)
+		}
 	}
 	t.Cleanup(func() { n.run("ip", "link", "del", n.bridge) })
 	n.run("ip", "addr", "add", n.subnet+".254/24", "dev", n.bridge)

@@ -351,19 +351,38 @@ func freePorts(t testing.TB, n int) []string {
 		if try == 1000 {
 			t.Fatal("no free port found")
 		}
-		addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
+		if addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000)); givePort(addr) {
+			found = append(found, addr)
 		}
-		if _, given := portsGiven.LoadOrStore(addr, true); given {
-			l.Close()
-			continue
-		}
-		defer l.Close() // at the end, so that none is found twice
-		found = append(found, addr)
 	}
 	return found
+}
+
+// freePortsInARow finds the first of n ports that nothing uses.
+func freePortsInARow(t testing.TB, n int) string {
+	t.Helper()
+	for range 1000 {
+		first, given := 12000+rand.IntN(20000), 0
+		for given < n && givePort(fmt.Sprintf("127.0.0.1:%d", first+given)) {
+			given++
+		}
+		if given == n {
+			return fmt.Sprint(first)
+		}
+	}
+	t.Fatal("no free ports found")
+	return ""
+}
+
+// givePort reports whether nothing uses a port and nobody was given it before.
+func givePort(addr string) bool {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return false
+	}
+	l.Close()
+	_, given := portsGiven.LoadOrStore(addr, true)
+	return !given
 }
 
 // eventually polls until try succeeds, and fails the test with the last reason when

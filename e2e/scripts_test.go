@@ -17,7 +17,7 @@ import (
 func TestClusterScripts(t *testing.T) {
 	chronikBin(t)
 	dir := filepath.Join(t.TempDir(), "cluster")
-	env := append(os.Environ(), "CLUSTER_DIR="+dir, fmt.Sprintf("CLUSTER_PORTS=%d", 3000+10*rand.IntN(1000)))
+	env := append(os.Environ(), "CLUSTER_DIR="+dir, fmt.Sprintf("CLUSTER_PORTS=%d", 2000+10*rand.IntN(1000)))
 	script := func(code int, says string, args ...string) {
 		t.Helper()
 		cmd := exec.Command(filepath.Join(root(t), "scripts", args[0]), args[1:]...)
@@ -54,8 +54,7 @@ func TestClusterScripts(t *testing.T) {
 func TestDev(t *testing.T) {
 	t.Parallel()
 	temp := t.TempDir()
-	port := 12000 + rand.IntN(20000)
-	cmd := exec.Command(chronikBin(t), "dev", "--nodes", "3", "--port", fmt.Sprint(port))
+	cmd := exec.Command(chronikBin(t), "dev", "--nodes", "3", "--port", freePortsInARow(t, 3))
 	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()

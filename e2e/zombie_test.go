@@ -110,7 +110,7 @@ func TestClusterPausedCoordinator(t *testing.T) {
 // A leader that was paused does not tell a consumer that it is past the end: others lead,
 // and their log goes on. Nor that the epoch in which they do is none.
 func TestClusterPausedLeaderRange(t *testing.T) {
-	c := StartCluster(t, 3, "--lease-ttl", "2s")
+	c := StartCluster(t, 3, "--lease-ttl", "4s")
 	topic := topicName(t, "read")
 	createReplicated(t, c.Bootstrap(), topic, 1, nil)
 	leader := c.Leader(topic, 0)

@@ -10,6 +10,15 @@ import recipe
 from member import Member
 
 OVERTAKEN = (KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS, KafkaError.UNKNOWN_MEMBER_ID)
+PASSING = (
+    KafkaError._TRANSPORT,
+    KafkaError._WAIT_COORD,
+    KafkaError._TIMED_OUT,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.REQUEST_TIMED_OUT,
+)
 
 
 def generation(consumer):
@@ -146,14 +155,20 @@ class Driver:
         consumer.close()
 
     def commit(self, consumer, member, topic, positions):
-        try:
-            consumer.commit(offsets=[TopicPartition(topic, p, at) for p, at in positions.items()], asynchronous=False)
-        except KafkaException as err:
-            if err.args[0].code() not in OVERTAKEN:
-                raise
-            member.say("refused", err.args[0].name())  # a rebalance overtook the commit
-            return
-        member.committed(positions)
+        offsets = [TopicPartition(topic, p, at) for p, at in positions.items()]
+        while True:
+            try:
+                consumer.commit(offsets=offsets, asynchronous=False)
+            except KafkaException as err:
+                if err.args[0].code() in OVERTAKEN:
+                    member.say("refused", err.args[0].name())  # a rebalance overtook the commit
+                    return
+                if err.args[0].code() not in PASSING:
+                    raise
+                member.say("error", err.args[0].name())
+                time.sleep(0.1)
+            else:
+                return member.committed(positions)
 
     def group_consume(self, topic, group, count):
         self.join(topic, group, Member(count))
