@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"chronik/logstore"
 	"chronik/meta"
@@ -27,15 +29,13 @@ func (ns *nodes) controller() (b *Broker) {
 	return b
 }
 
-// members writes who may lead partition 0 of a topic, and that nobody does. What is
-// offline is not elected.
-func (ns *nodes) members(topic string, m meta.Members, offline ...int32) {
+// members writes who may lead partition 0 of a topic, and that nobody does.
+func (ns *nodes) members(topic string, m meta.Members) {
 	ns.t.Helper()
 	eventually(ns.t, func() error {
 		b := ns.controller()
-		p := *b.snap().Topic(topic).Partitions[0]
-		p.Offline = offline
-		rev, err := b.meta.Elect(ns.t.Context(), []meta.Election{{Topic: topic, Leader: -1, Members: &m, Base: &p}})
+		p := b.snap().Topic(topic).Partitions[0]
+		rev, err := b.meta.Elect(ns.t.Context(), []meta.Election{{Topic: topic, Leader: -1, Members: &m, Base: p}})
 		if err != nil {
 			return err
 		}
@@ -64,6 +64,15 @@ func (ns *nodes) grow(topic string, replicas ...int32) {
 	}
 }
 
+// leaveToPageCache sets that acknowledgements of a topic wait for no flush.
+func (ns *nodes) leaveToPageCache(topic string) {
+	ns.t.Helper()
+	flush := altering(kmsg.ConfigResourceTypeTopic, topic, "flush.messages", new("1000000"))
+	if code := direct[*kmsg.IncrementalAlterConfigsResponse](ns.t, ns.client(), flush).Resources[0].ErrorCode; code != 0 {
+		ns.t.Fatal(kerr.ErrorForCode(code))
+	}
+}
+
 // leads waits until a broker leads partition 0 of a topic.
 func (ns *nodes) leads(topic string, id int32) {
 	ns.t.Helper()
@@ -79,19 +88,16 @@ func (ns *nodes) leads(topic string, id int32) {
 func TestElectFullest(t *testing.T) {
 	ns := startNodes(t, 3, nil)
 	cl := ns.client(kgo.MetadataMinAge(100 * time.Millisecond))
-	for topic, c := range map[string]struct {
-		configs map[string]*string
-		members meta.Members
-	}{
-		"eligible":   {nil, meta.Members{ISR: ids(), ELR: ids(1, 2, 3)}},
-		"page-cache": {map[string]*string{"flush.messages": new("1000000")}, meta.Members{ISR: ids(), LastKnown: ids(1)}},
+	for topic, may := range map[string]func(topic string){
+		"eligible":   func(topic string) { ns.members(topic, meta.Members{ISR: ids(), ELR: ids(1, 2, 3)}) },
+		"page-cache": ns.leaveToPageCache,
 	} {
-		ns.created(topic, c.configs, 1, 2, 3)
+		ns.created(topic, nil, 1, 2, 3)
 		produceAll(t, cl, topic, 5)
-		ns.members(topic, meta.Members{ISR: ids(1, 2, 3)}, 1, 2, 3)
+		ns.members(topic, meta.Members{ISR: ids(), LastKnown: ids(1)}) // nobody leads
 		ns.grow(topic, 2, 3)
 		ns.grow(topic, 3)
-		ns.members(topic, c.members)
+		may(topic)
 		ns.leads(topic, 3)
 		produceAll(t, cl, topic, 5)
 		ns.isr(topic, 1, 2, 3)
@@ -104,11 +110,10 @@ func TestElectFullest(t *testing.T) {
 // only when all have told, or others have not for long.
 func TestElectionWaitsForAll(t *testing.T) {
 	ns := startNodes(t, 3, nil)
-	lost := meta.Members{ISR: ids(), LastKnown: ids(3)}
-	for topic, configs := range map[string]map[string]*string{"durable": nil, "page-cache": {"flush.messages": new("1000000")}} {
-		ns.created(topic, configs, 1, 2, 3)
+	for _, topic := range []string{"durable", "page-cache"} {
+		ns.created(topic, nil, 1, 2, 3)
 		produceAll(t, ns.client(), topic, 5)
-		ns.members(topic, meta.Members{ISR: ids(1, 2, 3)}, 1, 2, 3)
+		ns.members(topic, meta.Members{ISR: ids(), LastKnown: ids(3)})
 		ns.grow(topic, 3)
 	}
 	ns.stop(3)
@@ -119,22 +124,30 @@ func TestElectionWaitsForAll(t *testing.T) {
 		return nil
 	})
 	ns.brokers = ns.brokers[:2]
-	ns.members("durable", lost)
-	ns.members("page-cache", lost)
+	ns.leaveToPageCache("page-cache")
 	b := ns.node(1)
-	snap := b.snap()
-	q := inquiries{b: b}
-	_, questions := plan(snap, b.planRules)
+	snap, questions := b.snap(), []question(nil)
+	eventually(t, func() error {
+		snap = b.snap()
+		if _, questions = plan(snap, b.planRules); len(questions) == 0 {
+			return errors.New("nobody is to be asked")
+		}
+		return nil
+	})
 	if len(questions) != 1 || questions[0].topic.Name != "page-cache" || !slices.Equal(questions[0].ask, ids(1, 2)) {
 		t.Fatalf("questions %+v", questions)
 	}
-	if early := q.decide(t.Context(), snap, questions); len(early) > 0 || len(q.open) != 1 {
-		t.Errorf("elected %+v before all have told", early)
-	}
-	in := q.open[questions[0].p]
-	if len(in.answers) != 2 {
-		t.Errorf("answers %+v", in.answers)
-	}
+	q := inquiries{b: b}
+	var in *inquiry
+	eventually(t, func() error {
+		if early := q.decide(t.Context(), snap, questions); len(early) > 0 || len(q.open) != 1 {
+			t.Fatalf("elected %+v before all have told", early)
+		}
+		if in = q.open[questions[0].p]; len(in.answers) != 2 {
+			return fmt.Errorf("answers %+v", in.answers)
+		}
+		return nil
+	})
 	in.began = in.began.Add(-silentFor)
 	if late := q.decide(t.Context(), snap, questions); len(late) != 1 || late[0].Leader != 1 {
 		t.Errorf("elected %+v at last", late)

@@ -182,8 +182,17 @@ func (ns *nodes) losing(at, id int32) (life brokerLife, lose func(at time.Time))
 		return nil
 	})
 	b.peers.mu.Lock()
-	b.peers.probes[life].cancel()
+	pr := b.peers.probes[life]
 	b.peers.mu.Unlock()
+	pr.cancel()
+	eventually(ns.t, func() error { // an answer may be on its way
+		b.peers.mu.Lock()
+		defer b.peers.mu.Unlock()
+		if pr.link != nil {
+			return fmt.Errorf("node %d is still asked", id)
+		}
+		return nil
+	})
 	return life, func(at time.Time) { b.peers.note(id, func(o *observed) { o.missing = missing{life.epoch, at} }) }
 }
 

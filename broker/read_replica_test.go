@@ -191,9 +191,12 @@ func TestReadFromFollower(t *testing.T) {
 		t.Errorf("below its start: %s", got)
 	}
 	ns.moved("t", 3)
-	if got := told(ns.fetchFrom(2, 18, "t", claim(0))); got != refused(kerr.FencedLeaderEpoch) {
-		t.Errorf("in an epoch that is over: %s", got)
-	}
+	eventually(t, func() error { // node 2 may go on as in its epoch for a moment
+		if got := told(ns.fetchFrom(2, 18, "t", claim(0))); got != refused(kerr.FencedLeaderEpoch) {
+			return fmt.Errorf("in an epoch that is over: %s", got)
+		}
+		return nil
+	})
 }
 
 // What was being read when a follower's log is cut is not given, and who waits looks again.
@@ -336,15 +339,18 @@ func TestClientReadsInItsRack(t *testing.T) {
 		one()
 		return count.only(2)
 	})
-	began, before := time.Now(), len(seen)
-	for range 5 {
-		one()
+	before, least := len(seen), time.Hour // of three: a disk may stand still for a moment
+	for range 3 {
+		began := time.Now()
+		for range 5 {
+			one()
+		}
+		least = min(least, time.Since(began))
 	}
-	took := time.Since(began)
-	if t.Logf("five records, one after the other, in %v", took.Round(time.Millisecond)); took > 1500*time.Millisecond {
+	if t.Logf("five records, one after the other, in %v", least.Round(time.Millisecond)); least > 1500*time.Millisecond {
 		t.Error("that is the time of the follower's fetches, not of the records")
 	}
-	if err := count.only(2); err != nil || len(seen) != before+5 {
+	if err := count.only(2); err != nil || len(seen) != before+15 {
 		t.Errorf("%d records, %v", len(seen), err)
 	}
 	for _, leader := range ids(3, 2) {

@@ -191,7 +191,7 @@ func produceOne(ns *nodes, topic, value string, acks int16) error {
 // A follower that lags leaves the ISR, and only then records are acknowledged without
 // it; it is back when it has caught up.
 func TestISRShrinksAndGrows(t *testing.T) {
-	ns := startNodes(t, 3, map[string]string{"replica.lag.time.max.ms": "1000"})
+	ns := startNodes(t, 3, map[string]string{"replica.lag.time.max.ms": "4000"})
 	ns.created("t", nil, 1, 2, 3)
 	produceAll(t, ns.client(), "t", 10)
 	release := ns.held(3, "t")
@@ -228,7 +228,7 @@ func TestISRShrinksAndGrows(t *testing.T) {
 // acks=all is refused while fewer than min.insync.replicas are in sync, before and
 // after the append; nothing is committed then. acks=1 goes on.
 func TestMinISR(t *testing.T) {
-	ns := startNodes(t, 3, map[string]string{"replica.lag.time.max.ms": "1000"})
+	ns := startNodes(t, 3, map[string]string{"replica.lag.time.max.ms": "4000"})
 	ns.created("t", map[string]*string{"min.insync.replicas": new("2")}, 1, 2)
 	if err := produceOne(ns, "t", "a", -1); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"chronik/logstore"
 	"chronik/meta"
 )
 
@@ -70,6 +71,13 @@ func TestNewLeaderTakesUp(t *testing.T) {
 	taken := sync.OnceFunc(b.topics.mu.Unlock)
 	defer taken() // before the nodes stop
 	ns.elected("t", 2)
+	l := b.store.Log(logstore.ID{Topic: b.snap().Topic("t").ID})
+	eventually(t, func() error { // the disk is not part of what they wait for
+		if !l.Named() {
+			return errors.New("the log is not noted yet")
+		}
+		return nil
+	})
 	produced, fetched := ns.asksToAppend(2, "t"), ns.asksToRead(2, "t")
 	quiet(t, produced, fetched)
 	taken()

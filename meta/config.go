@@ -21,8 +21,9 @@ type Config struct {
 	Logger    *slog.Logger
 	Etcd
 
-	quota     int64 // bytes of etcd's database; default 8 GiB
-	maxVoters int   // default MaxVoters
+	quota       int64         // bytes of etcd's database; default 8 GiB
+	maxVoters   int           // default MaxVoters
+	resendAfter time.Duration // default defaultResendAfter
 }
 
 // Etcd says where the etcd of a node listens and with which others it is one
@@ -141,6 +142,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.maxVoters == 0 {
 		c.maxVoters = MaxVoters
+	}
+	if c.resendAfter == 0 {
+		c.resendAfter = defaultResendAfter
 	}
 	return c
 }

@@ -39,7 +39,7 @@ func (m *Meta) takeSeat(ctx context.Context, snap *Snapshot, s *Session) error {
 	c := change{}
 	c.when(at(controllerKey, snap.controller.revision), at(liveKey(m.cfg.NodeID), s.epoch))
 	c.put(controllerKey, value, clientv3.WithLease(s.lease))
-	resp, err := m.sendWithin(ctx, resendAfter, c)
+	resp, err := m.sendWithin(ctx, m.cfg.resendAfter, c)
 	if err != nil {
 		return fmt.Errorf("campaign for controller: %w", err)
 	}

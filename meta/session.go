@@ -280,7 +280,7 @@ func (m *Meta) announceSelf(ctx context.Context, snap *Snapshot, s *Session) err
 	c := change{}
 	c.when(at(liveKey(m.cfg.NodeID), s.epoch))
 	c.put(brokerKey(m.cfg.NodeID), value)
-	resp, err := m.sendWithin(ctx, resendAfter, c)
+	resp, err := m.sendWithin(ctx, m.cfg.resendAfter, c)
 	if err != nil {
 		return err
 	}

@@ -31,10 +31,10 @@ const (
 	callDeadline = 5 * time.Second
 	// attemptDeadline is after how long a write that got no answer is sent again.
 	attemptDeadline = 2 * time.Second
-	// resendAfter is the same for the first attempt; each further one has twice the time.
-	// What was on its way to a leader of etcd that went away is lost, and the clients of
-	// a partition wait meanwhile.
-	resendAfter = 400 * time.Millisecond
+	// defaultResendAfter is the same for the first attempt; each further one has twice the
+	// time. What was on its way to a leader of etcd that went away is lost, and the clients
+	// of a partition wait meanwhile.
+	defaultResendAfter = 400 * time.Millisecond
 )
 
 // change is what one transaction does: ops, if all conds hold. At least one op
@@ -106,7 +106,7 @@ func (m *Meta) write(ctx context.Context, c change) (rev int64, resent bool, err
 		return 0, false, err
 	}
 	c.when(at(liveKey(m.cfg.NodeID), s.epoch))
-	for patience := resendAfter; ; patience = min(2*patience, attemptDeadline) {
+	for patience := m.cfg.resendAfter; ; patience = min(2*patience, attemptDeadline) {
 		var resp *clientv3.TxnResponse
 		resp, err = m.sendWithin(ctx, patience, c)
 		switch {
