@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -17,6 +18,8 @@ const (
 	// it is no member of etcd any more.
 	removePatience = time.Minute
 	removedLives   = 15 * time.Second
+	// memberSettles is longer than etcd counts a member as away that has just connected.
+	memberSettles = 10 * time.Second
 )
 
 // removeNode takes a node out of the cluster for good, alive or not: others lead what it
@@ -171,11 +174,19 @@ func awaitEnd(ctx context.Context, client *clientv3.Client, id string) {
 		if err == nil && len(resp.Kvs) == 0 || errors.Is(err, context.DeadlineExceeded) {
 			return
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
+		if !pause(ctx, 100*time.Millisecond) {
 			return
 		}
+	}
+}
+
+// pause waits; false when ctx ends first.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -193,8 +204,8 @@ func unregister(ctx context.Context, client *clientv3.Client, id string) (known 
 	return resp.Responses[0].GetResponseDeleteRange().Deleted > 0, nil
 }
 
-// removeMember takes the node's member out of etcd. Etcd refuses where too few of
-// the others are there.
+// removeMember takes the node's member out of etcd. Etcd refuses where too few are there,
+// and for five seconds after a member connected.
 func removeMember(ctx context.Context, client *clientv3.Client, id string) (removed bool, err error) {
 	list, err := client.MemberList(ctx)
 	if err != nil {
@@ -202,8 +213,15 @@ func removeMember(ctx context.Context, client *clientv3.Client, id string) (remo
 	}
 	for _, m := range list.Members {
 		if m.Name == id {
-			_, err := client.MemberRemove(ctx, m.ID)
-			return err == nil, err
+			for began := time.Now(); ; {
+				_, err = client.MemberRemove(ctx, m.ID)
+				if !errors.Is(err, rpctypes.ErrUnhealthy) {
+					return err == nil, err
+				}
+				if time.Since(began) > memberSettles || !pause(ctx, memberSettles/20) {
+					return false, fmt.Errorf("node %s stays a member: too few of the others are connected: %w", id, err)
+				}
+			}
 		}
 	}
 	return false, nil

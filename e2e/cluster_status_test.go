@@ -60,8 +60,8 @@ func TestClusterStatus(t *testing.T) {
 	if r := chronik(t, "", "cluster", "remove-node", "3", "--etcd", c.Node(3).Etcd); !strings.Contains(r.err, "cannot be removed through itself") {
 		t.Errorf("through itself: %s%s", r.out, r.err)
 	}
-	c.Node(3).Stop()
-	remove("removed node 3")
+	remove("removed node 3") // though etcd has only just seen it again
+	c.Node(3).awaitExit("removed from the cluster")
 	if s = status(0, "healthy"); len(s.Brokers) != 2 || len(s.Members) != 2 {
 		t.Errorf("after a removal: %+v", s)
 	}
