@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -174,19 +176,9 @@ func awaitEnd(ctx context.Context, client *clientv3.Client, id string) {
 		if err == nil && len(resp.Kvs) == 0 || errors.Is(err, context.DeadlineExceeded) {
 			return
 		}
-		if !pause(ctx, 100*time.Millisecond) {
+		if !sleepUntil(ctx, time.Now().Add(100*time.Millisecond)) {
 			return
 		}
-	}
-}
-
-// pause waits; false when ctx ends first.
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 
@@ -211,18 +203,17 @@ func removeMember(ctx context.Context, client *clientv3.Client, id string) (remo
 	if err != nil {
 		return false, err
 	}
-	for _, m := range list.Members {
-		if m.Name == id {
-			for began := time.Now(); ; {
-				_, err = client.MemberRemove(ctx, m.ID)
-				if !errors.Is(err, rpctypes.ErrUnhealthy) {
-					return err == nil, err
-				}
-				if time.Since(began) > memberSettles || !pause(ctx, memberSettles/20) {
-					return false, fmt.Errorf("node %s stays a member: too few of the others are connected: %w", id, err)
-				}
-			}
+	n := slices.IndexFunc(list.Members, func(m *etcdserverpb.Member) bool { return m.Name == id })
+	if n < 0 {
+		return false, nil
+	}
+	for began := time.Now(); ; {
+		_, err = client.MemberRemove(ctx, list.Members[n].ID)
+		if !errors.Is(err, rpctypes.ErrUnhealthy) {
+			return err == nil, err
+		}
+		if time.Since(began) > memberSettles || !sleepUntil(ctx, time.Now().Add(memberSettles/20)) {
+			return false, fmt.Errorf("node %s stays a member: too few of the others are connected: %w", id, err)
 		}
 	}
-	return false, nil
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -337,52 +335,6 @@ func (n *Node) Log(max int) string {
 		b = b[bytes.IndexByte(b, '\n')+1:]
 	}
 	return string(b)
-}
-
-// portsGiven are those that were found before: who has one may not listen yet, or be down.
-var portsGiven sync.Map
-
-// freePorts finds ports that nothing uses. They lie below the range of outgoing
-// connections, one of which could else take a node's port while the node is down.
-func freePorts(t testing.TB, n int) []string {
-	t.Helper()
-	var found []string
-	for try := 0; len(found) < n; try++ {
-		if try == 1000 {
-			t.Fatal("no free port found")
-		}
-		if addr := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000)); givePort(addr) {
-			found = append(found, addr)
-		}
-	}
-	return found
-}
-
-// freePortsInARow finds the first of n ports that nothing uses.
-func freePortsInARow(t testing.TB, n int) string {
-	t.Helper()
-	for range 1000 {
-		first, given := 12000+rand.IntN(20000), 0
-		for given < n && givePort(fmt.Sprintf("127.0.0.1:%d", first+given)) {
-			given++
-		}
-		if given == n {
-			return fmt.Sprint(first)
-		}
-	}
-	t.Fatal("no free ports found")
-	return ""
-}
-
-// givePort reports whether nothing uses a port and nobody was given it before.
-func givePort(addr string) bool {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return false
-	}
-	l.Close()
-	_, given := portsGiven.LoadOrStore(addr, true)
-	return !given
 }
 
 // eventually polls until try succeeds, and fails the test with the last reason when

@@ -54,7 +54,7 @@ func TestClusterScripts(t *testing.T) {
 func TestDev(t *testing.T) {
 	t.Parallel()
 	temp := t.TempDir()
-	cmd := exec.Command(chronikBin(t), "dev", "--nodes", "3", "--port", freePortsInARow(t, 3))
+	cmd := exec.Command(chronikBin(t), "dev", "--nodes", "3", "--port", fmt.Sprint(freePortsInARow(t, 3)))
 	cmd.Env = append(os.Environ(), "TMPDIR="+temp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()

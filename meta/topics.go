@@ -113,8 +113,8 @@ func (m *Meta) addPartitions(c *change, topic string, first int, replicas [][]in
 			return fmt.Errorf("partition %d has no replicas", first+i)
 		}
 		p := Partition{Replicas: rs, Leader: -1, ISR: rs}
-		if n := slices.IndexFunc(rs, snap.IsActive); n >= 0 {
-			p.Leader, p.ISR = rs[n], active(snap, rs)
+		if there := active(snap, rs); len(there) > 0 {
+			p.Leader, p.ISR = there[0], there
 			p.LeaderBrokerEpoch, _ = snap.Live(p.Leader)
 			leaders[p.Leader] = p.LeaderBrokerEpoch
 		}

@@ -21,6 +21,10 @@ PASSING = (
 )
 
 
+def passes(err):
+    return isinstance(err, KafkaException) and err.args[0].code() in PASSING
+
+
 def generation(consumer):
     """librdkafka tells it in the serialized metadata only: after the 7 bytes CGMDv2:."""
     return struct.unpack_from("i", consumer.consumer_group_metadata(), 7)[0]
@@ -156,19 +160,14 @@ class Driver:
 
     def commit(self, consumer, member, topic, positions):
         offsets = [TopicPartition(topic, p, at) for p, at in positions.items()]
-        while True:
-            try:
-                consumer.commit(offsets=offsets, asynchronous=False)
-            except KafkaException as err:
-                if err.args[0].code() in OVERTAKEN:
-                    member.say("refused", err.args[0].name())  # a rebalance overtook the commit
-                    return
-                if err.args[0].code() not in PASSING:
-                    raise
-                member.say("error", err.args[0].name())
-                time.sleep(0.1)
-            else:
-                return member.committed(positions)
+        try:
+            member.again(lambda: consumer.commit(offsets=offsets, asynchronous=False), passes)
+        except KafkaException as err:
+            if err.args[0].code() not in OVERTAKEN:
+                raise
+            member.say("refused", err.args[0].name())  # a rebalance overtook the commit
+            return
+        member.committed(positions)
 
     def group_consume(self, topic, group, count):
         self.join(topic, group, Member(count))

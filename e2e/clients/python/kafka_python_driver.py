@@ -21,6 +21,11 @@ from member import Member
 logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=logging.INFO)
 
 
+def passes(err):
+    """Polls and commits end with such a one when the node that is asked for metadata has gone."""
+    return isinstance(err, RetriableError)
+
+
 class Listener(ConsumerRebalanceListener):
     def __init__(self, member, consumer):
         self.member, self.consumer = member, consumer
@@ -127,7 +132,7 @@ class Driver:
         )
         consumer.subscribe([topic], listener=Listener(member, consumer))
         while not member.done():
-            records = self.again(member, lambda: consumer.poll(200, max_records=member.room()))
+            records = member.again(lambda: consumer.poll(200, max_records=member.room()), passes)
             for partition, some in records.items():
                 for r in some:
                     member.take(partition.partition, r.offset, r.value)
@@ -135,20 +140,10 @@ class Driver:
                 self.commit(consumer, member, {p: some[-1].offset + 1 for p, some in records.items()})
         consumer.close()
 
-    def again(self, member, call):
-        """Calls until no error is told that passes: polls and commits end with one when the
-        node that is asked for metadata has gone."""
-        while True:
-            try:
-                return call()
-            except RetriableError as err:
-                member.say("error", type(err).__name__)
-                time.sleep(0.1)
-
     def commit(self, consumer, member, positions):
         try:
             offsets = {p: OffsetAndMetadata(offset, "", -1) for p, offset in positions.items()}
-            self.again(member, lambda: consumer.commit(offsets))
+            member.again(lambda: consumer.commit(offsets), passes)
         except (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError) as err:
             member.say("refused", type(err).__name__)  # a rebalance overtook the commit
             return

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 
 
 class Member:
@@ -31,6 +32,17 @@ class Member:
 
     def say(self, *words):
         print(*words)
+
+    def again(self, call, passes):
+        """Calls until no error is told of which passes says that it does."""
+        while True:
+            try:
+                return call()
+            except Exception as err:
+                if not passes(err):
+                    raise
+                self.say("error", repr(err))
+                time.sleep(0.1)
 
     def assigned(self, generation, partitions):
         self.say("assigned", generation, *sorted(partitions))
